@@ -221,7 +221,7 @@ def test_records_that_are_mapped_again_keep_their_parents(firm: Firm) -> None:
 
 
 def test_a_page_that_says_too_little_of_its_parents_is_refused() -> None:
-    with pytest.raises(BooksUnbalanced, match="holds 3 records and says under whom 2"):
+    with pytest.raises(BooksUnbalanced, match="holds 3 records and names the parents of 2"):
         pages_table(ACME, [Page(b"[1,2,3]", 3, None, parents=(("g", 2),))])
 
 

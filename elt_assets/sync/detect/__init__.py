@@ -1,1 +1,1 @@
-"""From staged records to changes, and the decision which of them may be applied."""
+"""Compare staged records with the latest table, and decide which changes may be applied."""

@@ -1,8 +1,8 @@
-"""Rows that were stored while values had another form than today.
+"""Rows that an earlier release stored in another form than the current one.
 
-An empty text was kept where null stands now, and the members of an object had the provider's
-order. Such a row is compared under the form of today: it is unchanged if it then equals the
-record, and takes the new form with its next change.
+An earlier release stored empty texts where null is stored now, and kept the provider's order of an
+object's members. Such a row is converted to the current form for the comparison. If it then equals
+the record, it is unchanged; it is stored in the current form with its next change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from elt_assets.sync.streams import ColumnType, Stream
 
 
 def forget_changes_of_form(warehouse: Warehouse, stream: Stream) -> None:
-    """Take the updates out of found_changes whose row equals the record under today's form."""
+    """Delete from found_changes the updates whose row, in the current form, equals the record."""
     warehouse.execute(
         f"""
         DELETE FROM found_changes
@@ -30,17 +30,17 @@ _MAY_HAVE_ANOTHER_FORM = """(
     contains(image::VARCHAR, '""')
     OR regexp_matches((image -> '/attributes')::VARCHAR, '.[{[]|[0-9][.eE]')
 )"""
-"""Cheap, and true of every row that has an empty text, something nested or a fraction."""
+"""A cheap condition that is true for every row with an empty text, a nested value or a fraction."""
 
 
 def _hash(stream: Stream) -> str:
-    """SQL for the content hash that the row `image` would have if it were mapped today."""
+    """SQL for the content hash that the row `image` would have in the current form."""
     content = ", ".join(
         f"(image ->> '/{column.name}')::BOOLEAN::VARCHAR"
         if column.kind is ColumnType.BOOLEAN
         else f"nullif(image ->> '/{column.name}', '')"
         for column in stream.content
     )
-    # `json` writes texts as the mapping does, whatever wrote the image.
+    # `json` writes texts as the mapping does, whichever database wrote the image.
     attributes = "json(canonical_members((image -> '/attributes')::VARCHAR))::VARCHAR"
     return f"md5(to_json([{content}, {attributes}])::VARCHAR)"

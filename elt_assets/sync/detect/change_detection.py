@@ -1,7 +1,7 @@
 """Change detection: compare one sync's staged records with the latest table.
 
-Finds the changes, marks those that are kept or withheld, and hands the rest to the change log.
-Whether they may be applied is decided in `delete_guard`.
+This finds the changes, marks those that are kept or withheld, and writes the changes to the change
+log. Whether changes may be applied is decided in `delete_guard`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.streams import ColumnType, Stream, StreamKey
 
 _CONTROLS = 1_000
-"""Listed keys that a source may choose the control of its probes from."""
+"""The number of listed keys from which a source may choose the controls of its probes."""
 _CLOCKS_DIFFER = timedelta(minutes=5)
 """How far ahead of ours a provider's clock may be before its times are reported."""
 _POINTER = "replace(replace(name, '~', '~0'), '/', '~1')"
@@ -38,8 +38,8 @@ _POINTER = "replace(replace(name, '~', '~0'), '/', '~1')"
 class DiffCounts(Counts, frozen=True, kw_only=True):
     """The counts of a comparison, with `missing` rows and the `newest` change time.
 
-    `missing` rows are not listed, whatever became of them; `newest` is by the provider's time
-    (ISO 8601, UTC).
+    `missing` counts the rows that are not listed, whether or not they are deleted; `newest` is by
+    the provider's clock (ISO 8601, UTC).
     """
 
     missing: int = 0
@@ -47,7 +47,7 @@ class DiffCounts(Counts, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, **counted: Any) -> DiffCounts:
-        """Add the counts that follow from the others."""
+        """Make the counts, adding those that follow from the others."""
         found = cls(**counted)
         written = found.inserts + found.updates + found.withheld_inserts + found.withheld_updates
         return msgspec.structs.replace(
@@ -60,7 +60,10 @@ class DiffCounts(Counts, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class HarmfulUpdates:
-    """Updates that set `active` to false, and those that set a guarded value to null, by name."""
+    """Counts of updates that set `active` to false, and of those that set a guarded value to null.
+
+    `losses` counts the latter by the name of the value, `losing` counts each update once.
+    """
 
     deactivations: int = 0
     losing: int = 0
@@ -68,10 +71,10 @@ class HarmfulUpdates:
 
 
 class Detection:
-    """One sync's comparison against latest rows read at `base_version`.
+    """One sync's comparison with the latest rows, read at `base_version`.
 
-    `compare`, then decide, then `write`; between them nothing is written but temporary
-    tables.
+    Call `compare`, then the methods that mark changes, then `write`; only `write` writes anything
+    but temporary tables.
     """
 
     def __init__(
@@ -97,10 +100,10 @@ class Detection:
     def compare(self, mode: Mode) -> DiffCounts:
         """Find the changes.
 
-        In an incremental extraction a row that is not listed has not changed; only a
+        In an incremental extraction, a row that is not listed has not changed, and only a
         tombstone deletes. Raises `RetryableError` when the latest table changes meanwhile.
         """
-        # All of the integration's records are gone through now, which takes memory by itself.
+        # The queries below read all of the integration's records, which takes much memory.
         self._warehouse.unload()
         rows = self._latest.load_hashes()
         sync = {"sync_id": self._sync_id}
@@ -151,10 +154,11 @@ class Detection:
         return self.found()
 
     def _find_current(self) -> None:
-        """Fill current_records: one record for each id, and how many there were.
+        """Fill current_records: the current record for each id, and how many records it had.
 
-        The newest by the provider's own time, then by arrival: (batch, seq) orders records as they
-        came, so the answer does not depend on where pages or batches were cut.
+        The current record is the newest by the provider's own time, then by arrival. (batch, seq)
+        orders records as they arrived, so that the result does not depend on where pages or batches
+        end.
         """
         self._warehouse.execute(
             f"""
@@ -165,7 +169,7 @@ class Detection:
             """,
             {"sync_id": self._sync_id},
         )
-        # Windows take several times as long as the count that mostly spares them.
+        # Window functions take several times as long as this count, which mostly avoids them.
         (repeated,) = one_row(
             self._warehouse, "SELECT count(*) > count(DISTINCT id) FROM current_records", {}
         )
@@ -183,7 +187,7 @@ class Detection:
             )
 
     def found(self) -> DiffCounts:
-        """The counts as they stand."""
+        """The current counts."""
         answer = self._warehouse.execute(
             """
             SELECT *, (SELECT count(*) FROM latest_rows) AS latest_before
@@ -221,7 +225,7 @@ class Detection:
         return DiffCounts.of(**dict(zip(names, values, strict=True)))
 
     def keys(self, found: DiffCounts, rejected: int) -> ListedKeys:
-        """How many different keys were listed, and how many came on more than one page."""
+        """The number of distinct keys listed, and of keys that came on more than one page."""
         (only_rejected,) = (
             one_row(
                 self._warehouse,
@@ -244,8 +248,8 @@ class Detection:
     def assess(self, *, attributes: Sequence[str], everything: bool) -> HarmfulUpdates:
         """Find the updates that deactivate or lose a guarded value.
 
-        `attributes` are guarded besides the stream's own columns; with `everything` all
-        columns and attributes are, as after a change of the configuration.
+        `attributes` are guarded in addition to the stream's own columns; with `everything`, all
+        columns and attributes are guarded, as after a change of the configuration.
         """
         guarded = [
             column.name
@@ -318,8 +322,9 @@ class Detection:
         return HarmfulUpdates(deactivations, losing, dict(losses))
 
     def orphaned(self, parents: Collection[str]) -> tuple[int, int]:
-        """Deletes of rows whose parent, one of `parents`, has no row in this listing; and how
-        many such parents there are.
+        """The number of deletes whose parent has no row in this listing, and of such parents.
+
+        Only parents in `parents` count.
         """
         column = self._stream.key[0].name
         rows, emptied = one_row(
@@ -341,7 +346,7 @@ class Detection:
         return int(rows), int(emptied)
 
     def same_configuration(self, sync_id: str) -> bool:
-        """Whether this sync and `sync_id` were fetched with one configuration, for all we know."""
+        """Whether this sync and `sync_id` are known to have been fetched with one configuration."""
         (different,) = one_row(
             self._warehouse,
             """
@@ -354,10 +359,10 @@ class Detection:
         return not different
 
     def keep_rejected(self, rejected: Sequence[tuple[str, str]]) -> list[str]:
-        """Keep the rows whose change a person has rejected: (id, change_type).
+        """Keep the rows whose change a person has rejected; `rejected` has (id, change_type).
 
-        An update is kept only while it harms, so call this after `assess`. Returns the ids
-        of rejected deletes that the sync lists again: for these the rejection has ended.
+        An update is kept only if it is harmful, so call this after `assess`. Returns the ids
+        of rejected deletes whose rows the sync lists again: for these, the rejection has ended.
         """
         self._warehouse.execute(
             "CREATE OR REPLACE TEMP TABLE rejected_ids AS"
@@ -389,7 +394,7 @@ class Detection:
         return [row[0] for row in back]
 
     def withhold(self, harms: Collection[Harm]) -> None:
-        """Keep these kinds of harm from being applied; they wait for a person."""
+        """Withhold the changes with these kinds of harm until a person decides."""
         which = {
             Harm.DELETE: "change_type = 'DELETE'",
             Harm.DEACTIVATION: "change_type = 'UPDATE' AND deactivates",
@@ -400,9 +405,9 @@ class Detection:
         self._warehouse.execute(f"UPDATE found_changes SET withheld = true WHERE {conditions}")
 
     def candidates(self) -> list[tuple[str, str]]:
-        """(id, key) of the rows that would be deleted for not being listed.
+        """(id, key) of the rows that would be deleted because they are not listed.
 
-        A key of several columns is the JSON list of them.
+        A key of several columns is given as the JSON list of them.
         """
         key = key_text([f"image ->> '/{column.name}'" for column in self._stream.key])
         rows = self._warehouse.execute(
@@ -417,7 +422,7 @@ class Detection:
         return [(row[0], row[1]) for row in rows]
 
     def listed(self) -> list[str]:
-        """Some keys that this sync listed, those that need escaping in an address first."""
+        """Some keys that this sync listed; keys that need escaping in a URL come first."""
         key = key_text([f"staged.{column.name}" for column in self._stream.key])
         rows = self._warehouse.execute(
             f"""
@@ -437,21 +442,22 @@ class Detection:
         return [row[0] for row in rows]
 
     def shield(self, ids: Iterable[str]) -> None:
-        """Keep these rows: the provider says that they exist."""
+        """Keep these rows, because the provider says that they exist."""
         self._mark(ids, "SHIELDED")
 
     def hold_back(self, ids: Iterable[str]) -> None:
-        """Keep these rows for now: the provider could not say."""
+        """Keep these rows for now, because the provider gave no clear answer."""
         self._mark(ids, "PENDING")
 
     def hold_back_newly_missing(
         self, repeated: int | None, *, ids: Iterable[str] | None = None, missed_before: str
     ) -> None:
-        """Keep rows, or those of `ids`, that no earlier complete extraction has missed.
+        """Hold back deletes of rows that no earlier complete extraction lacked.
 
-        Only an extraction before the moment `missed_before` counts. Records that are mapped
-        once more say nothing new about the rows that the sync that fetched them found missing,
-        at version `repeated`.
+        With `ids`, only deletes of these rows are held back. The earlier extraction must have
+        lacked the row at the moment `missed_before` or earlier. `repeated` is the version of a sync
+        whose records are now mapped again: they are no new evidence about the rows that this sync
+        found missing, so its findings do not count.
         """
         self._warehouse.execute(
             """
@@ -479,9 +485,9 @@ class Detection:
         )
 
     def write(self, found: DiffCounts, *, complete: bool, now: str) -> None:
-        """Log the changes, those withheld apart, and which rows are missing.
+        """Log the applied and the withheld changes, and record which rows are missing.
 
-        Only a `complete` extraction says anything about what is missing.
+        Only a `complete` extraction shows which rows are missing.
         """
         with self._warehouse.transaction():
             log = change_log.drop_unapplied(self._warehouse, self._key, self._base_version)
@@ -525,12 +531,10 @@ class Detection:
         change_log.append(self._warehouse, self._stream, changes, now, table=table)
 
     def _remember_missing(self, found: DiffCounts, now: str, *, known: int) -> None:
-        """Make the rows held back the ones that a next complete extraction may delete.
+        """Record the rows held back, which the next complete extraction may delete.
 
-        `known` rows are remembered so far.
-
-        Like the log, what is written here holds only once this version is reached: rows of
-        later versions are left-overs of attempts that were never applied.
+        They replace the `known` rows recorded so far. Like the log, they are valid only once this
+        version is applied: rows of later versions come from attempts that were never applied.
         """
         of_version = {"stream": self._stream.name, "version": self.version}
         if found.pending_deletes:
@@ -558,9 +562,9 @@ class Detection:
             )
 
     def _forget_seen(self) -> None:
-        """End the waiting of rows that are there, however incomplete this extraction is.
+        """Remove rows that exist from the missing rows, even if this extraction is incomplete.
 
-        A row is there if it is listed, rejected or found by a probe.
+        A row exists if it is listed, found by a probe, or its record was rejected.
         """
         self._warehouse.update(
             "missing_records",
@@ -583,7 +587,7 @@ class Detection:
 
 
 def has_missing(warehouse: Warehouse, stream: Stream) -> bool:
-    """Whether rows wait for a second complete listing that lacks them."""
+    """Whether missing rows wait for a second complete listing to confirm their deletion."""
     (waiting,) = one_row(
         warehouse,
         "SELECT count(*) FROM missing_records WHERE stream = $stream AND until IS NULL",

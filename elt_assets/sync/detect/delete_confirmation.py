@@ -1,8 +1,9 @@
-"""Confirming deletes: every missing record needs a second witness besides the listing.
+"""Confirm deletes: a record that a listing lacks is deleted only on a second piece of evidence.
 
-In this order: a tombstone, a valid probe, absence from a second complete listing. Only a
-snapshot is its own witness. Without a second witness, a user who leaves while pages that are
-counted are read hides another one, and tokens that look opaque are often counts in disguise.
+The evidence is, in this order: a tombstone, a valid probe, absence from a second complete listing.
+Only a snapshot needs none. The reason is paging by offset: a user who leaves while the pages are
+read shifts the rest, so that another user is skipped. Many page tokens that look opaque contain
+such an offset.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from elt_assets.sync.outcome import Certificate
 
 @dataclass(frozen=True, slots=True)
 class EarlierAbsence:
-    """Which earlier absence counts as a witness.
+    """Which earlier absence of a record counts as evidence.
 
-    Not the one found by the sync that made the version `repeated`, whose records are mapped
-    once more, and none after the moment `before` (ISO 8601, UTC).
+    The absence must have been found at `before` (ISO 8601, UTC) or earlier, and not by the sync
+    that made the version `repeated`, whose records are now mapped again.
     """
 
     before: str
@@ -31,10 +32,10 @@ class EarlierAbsence:
 def second_witness(
     chosen: Confirmation | None, certificate: Certificate, *, probes: bool
 ) -> Confirmation:
-    """How missing records are confirmed: what the integration chose, or the best there is.
+    """How missing records are confirmed: as the integration chose, or else the best way available.
 
-    A snapshot that was read in one attempt and ended with a list needs no second witness.
-    Raises `PermanentError` when the integration wants none and its listing is no snapshot.
+    A snapshot that was read in one attempt and ended with a list needs no confirmation. Raises
+    `PermanentError` when the integration chose 'none' and its listing is not a snapshot.
     """
     if chosen == "none" and not certificate.snapshot:
         raise PermanentError(
@@ -55,11 +56,11 @@ def second_witness(
 def confirm_deletes(
     detection: Detection, witness: Confirmation, source: Source, earlier: EarlierAbsence
 ) -> int:
-    """Hold back or shield what is not confirmed; return how many rows are there after all.
+    """Hold back or shield deletes that are not confirmed; return how many records still exist.
 
-    A probe without a clear answer says nothing: then an earlier absence decides, unless another
-    probe finds a record that the listing lacks, for then the listing is no witness.
-    Raises what the source raises.
+    If a probe has no clear answer, an earlier absence decides, unless another probe finds a record
+    that the listing lacks: then the listing is no evidence, and the delete is held back. Raises the
+    source's errors.
     """
     if witness == "none":
         return 0

@@ -1,11 +1,13 @@
-"""The guard: which harmful changes of a sync may pass, and whether too much was rejected.
+"""The delete guard: which harmful changes of a sync may pass, and whether too much was rejected.
 
-Pure decisions with their reasons, in the operator's words. Harmful changes are found in
-`detect`, confirmed in `confirm` and kept for a decision in `change_log`.
+These are pure decisions, with their reasons in the operator's words. Harmful changes are found in
+`change_detection`, confirmed in `delete_confirmation`, and stored in `change_log` for a person's
+decision.
 
 People seldom change together, so a change of many at once is more often a fault of a provider
-or of a configuration than the truth. A kind of harm above its limit is withheld whole; the rest
-of the sync is applied. Limits hold for one sync and for all syncs of the last 24 hours.
+or of a configuration than the truth. If one kind of harm exceeds its limit, all changes of that
+kind are withheld; the rest of the sync is applied. Limits apply to one sync and to all syncs of
+the last 24 hours together.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from elt_assets.config.safeguards import Safeguards
 from elt_assets.sync.outcome import NO_RECENT_HARM, Certificate, RecentHarm
 
 SMALL = 10
-"""Up to this many rows a share says nothing: one leaver of four is a quarter."""
+"""Up to this many rows, a share is not meaningful: one person leaving out of four is a quarter."""
 
 
 class Harm(StrEnum):
@@ -34,15 +36,15 @@ class Harm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Harms:
-    """What a sync would do that can harm.
+    """The harmful changes that a sync would apply.
 
-    `latest` rows stand now and `unique` valid records were listed. `missing` rows are not
-    listed, whatever is known about them; `deletes` of them, and of those that the provider
-    says are deleted, would go. Updates that set `active` to false are `deactivations`;
-    `losses` count updates by the guarded value that they set to null, and `losing` counts
-    these updates once each. `orphaned` counts the deletes that would leave `emptied` parents,
-    such as groups, without a row although they stand. Changes that a person has rejected are in
-    none of these.
+    `latest` is the current number of rows, `unique` the number of valid records listed. `missing`
+    counts the rows that are not listed, for whatever reason. `deletes` counts the rows that would
+    be deleted: missing ones, and those that the provider reports as deleted. `deactivations` are
+    updates that set `active` to false. `losses` counts updates by the guarded value that they set
+    to null, `losing` counts each of these updates once. `orphaned` counts deletes that would leave
+    parents such as groups without any row although the parents still exist; `emptied` is the number
+    of these parents. Changes that a person has rejected are not counted.
     """
 
     latest: int
@@ -59,17 +61,17 @@ class Harms:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most a share of the rows and at most a count of them.
+    """At most a share of the rows, and at most a number of them.
 
-    With 10 rows or fewer half of them, at least one, whatever the share. A share of zero means
-    that every such change is asked for, and a share of one that only the count limits.
+    With 10 rows or fewer, at least half of them and at least one may change, whatever the share. A
+    share of zero withholds every such change; with a share of one, only the number limits.
     """
 
     share: float
     count: int
 
     def allowed(self, rows: int) -> int:
-        """How many of `rows` may change without asking."""
+        """How many of `rows` may change without a person's decision."""
         if self.share == 0:
             return 0
         if self.share == 1:
@@ -80,7 +82,7 @@ class Limit:
         return min(allowed, self.count)
 
     def rule(self, rows: int) -> str:
-        """The rule that holds for `rows`, for messages."""
+        """The rule that applies to `rows`, for messages."""
         if rows <= SMALL and self.share > 0:
             return f"half of {SMALL} or fewer"
         return f"{self.share:.0%}, {self.count} at most"
@@ -110,8 +112,8 @@ def judge(
 ) -> GuardVerdict:
     """Decide which harmful changes of a sync may be applied.
 
-    `removals` says that deletes of this stream are routine, as those of memberships are.
-    `history` holds how many valid records earlier syncs found, newest first.
+    `removals` says that deletes of this stream are routine, as with memberships.
+    `history` has the numbers of valid records in earlier syncs, newest first.
     """
     found: list[tuple[Harm, str]] = []
     above = partial(_above, latest=harms.latest, rows=max(harms.latest, recent.latest))
@@ -161,17 +163,18 @@ def judge(
 
 
 def delete_limit(safeguards: Safeguards, *, removals: bool) -> Limit:
-    """The limit of deletes: of rows that stand for people, or of routine removals."""
+    """The limit of deletes: of rows that represent people, or of routine removals."""
     if removals:
         return Limit(safeguards.max_removal_share, safeguards.max_removal_count)
     return Limit(safeguards.max_delete_share, safeguards.max_delete_count)
 
 
 def identities_changed(harms: Harms, share: float, *, complete: bool) -> bool:
-    """Whether at least `share` of the old keys are gone and as much of the listed ones is new.
+    """Whether at least `share` of the old keys are missing and `share` of the listed keys are new.
 
-    With 10 rows or fewer only if none of at least two old keys is left. A listing that is not
-    `complete` must be at least that `share` as long as the table, or it says little of the rest.
+    With 10 rows or fewer, all of at least two old keys must be missing. A listing that is not
+    `complete` must have at least `share` as many records as the table has rows, because a shorter
+    one says too little about the missing rows.
     """
     if harms.latest < 2 or not harms.inserts or not harms.missing:
         return False
@@ -184,10 +187,10 @@ def identities_changed(harms: Harms, share: float, *, complete: bool) -> bool:
 
 
 def too_many_rejected(fetched: int, rejected: int, safeguards: Safeguards) -> str | None:
-    """Why the sync must fail for its rejected records, or None.
+    """Why the sync must fail because of its rejected records; None if it need not.
 
-    With 10 records or fewer more than half of them must be unusable: one bad record of
-    five is no sign of a wrong configuration.
+    With 10 records or fewer, it fails only if more than half are rejected: one bad record of five
+    does not indicate a wrong configuration.
     """
     share = max(safeguards.max_reject_share, 0.5 if fetched <= SMALL else 0.0)
     if safeguards.max_reject_share == 0:
@@ -202,7 +205,7 @@ def too_many_rejected(fetched: int, rejected: int, safeguards: Safeguards) -> st
 
 
 def _doubts(certificate: Certificate, harms: Harms, history: Sequence[int]) -> list[str]:
-    """Why the listing itself is no witness of a delete."""
+    """Why the listing itself is not sufficient evidence for deletes."""
     reasons = list(certificate.reasons)
     if not certificate.complete and not reasons:
         reasons.append("the extraction has no complete certificate")
@@ -216,7 +219,10 @@ def _doubts(certificate: Certificate, harms: Harms, history: Sequence[int]) -> l
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """How many changes do one kind of harm, `before` in the last 24 hours, and how many may."""
+    """The number of changes of one kind of harm, with their limit.
+
+    `before` is how many such changes were applied in the last 24 hours.
+    """
 
     harm: Harm
     what: str
@@ -226,7 +232,10 @@ class _Measure:
 
 
 def _above(measure: _Measure, latest: int, rows: int) -> list[tuple[Harm, str]]:
-    """The reason why so many changes are too many for `rows`, of which `latest` stand now."""
+    """The reason why the changes exceed their limit; empty if they do not.
+
+    The limit is calculated from `rows`; `latest`, the current number of rows, is for the message.
+    """
     if measure.count == 0:
         return []
     allowed = measure.limit.allowed(rows)

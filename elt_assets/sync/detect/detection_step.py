@@ -1,4 +1,4 @@
-"""Detection of one sync: compare, judge what can harm, confirm deletes, and log the changes."""
+"""Detection of one sync: compare, judge harmful changes, confirm deletes, and log the changes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from elt_assets.sync.streams import STREAMS, StreamKey
 class DetectionStep:
     """One detection of a sync whose extraction has been sealed; the results are its fields.
 
-    `mapped_again` is the sync whose kept records were mapped instead of fetching;
-    `confirm_after` is how long a source that settles must have missed a record.
+    `mapped_again` is the sync whose kept records were mapped instead of fetching. `confirm_after`
+    is how long a source of kind `Settles` must have lacked a record.
     """
 
     database: OperationalDatabase
@@ -65,7 +65,7 @@ class DetectionStep:
 
     @property
     def mode(self) -> Mode:
-        """Whether everything was listed, or only changes."""
+        """The mode of the extraction: whether it listed everything or only changes."""
         return self.extracted.sync_mode.mode
 
     @property
@@ -74,7 +74,7 @@ class DetectionStep:
         return self.certificate.complete and self.found is not None and not self.found.withheld
 
     def run(self) -> Version:
-        """Log the changes; return the version of the latest table that they are relative to."""
+        """Log the changes; return the version of the latest table with which they were compared."""
         # The version is read before the rows: if an apply slips in between, the comparison
         # with the version at the end fails and detection is repeated.
         base = versions.current(self.database, self.key)
@@ -100,9 +100,9 @@ class DetectionStep:
         return base
 
     def _counts_of_reused_pages(self, base: Version) -> tuple[DiffCounts, ListedKeys] | None:
-        """What a comparison would find if the latest table was made from these very records.
+        """The counts that a comparison would find if the latest table was made from these records.
 
-        None if it was not, or if anything else could have come in between.
+        None if the table was made from other records, or may have changed since.
         """
         if self.mode is not Mode.FULL or not self.certificate.complete:
             return None
@@ -128,16 +128,16 @@ class DetectionStep:
             latest_before=row.counts.latest,
             newest=base.watermark,
         )
-        # The same pages have the same keys; what that says depends on how they were listed.
+        # Equal pages have equal keys; `with_keys` judges them by the current certificate.
         return found, ListedKeys(distinct, repeated)
 
     def _add_keys(self, keys: ListedKeys) -> None:
-        # The sealed certificate, so that a repeated detection adds nothing twice.
+        # Start from the sealed certificate, so that a repeated detection adds no reason twice.
         sealed = self.extracted.certificate or self.certificate
         self.certificate = with_keys(sealed, keys, self.mode)
 
     def _judge(self, detection: Detection, found: DiffCounts) -> DiffCounts:
-        """Withhold, keep or confirm what can harm; return the counts afterwards."""
+        """Withhold, keep or confirm harmful changes; return the counts afterwards."""
         rejected = rejections.standing(self.database, self.key, now())
         if not (found.updates or found.deletes or rejected):
             return found
@@ -160,7 +160,7 @@ class DetectionStep:
 
     def _verdict(self, detection: Detection, found: DiffCounts) -> delete_guard.GuardVerdict:
         orphaned, emptied = self._orphaned(detection, found)
-        # Changes alone may well be nothing but tombstones; a listing of everybody may not.
+        # A listing of changes may consist of tombstones only; a full listing may not.
         listed = found.unique - (found.tombstones if self.mode is Mode.FULL else 0)
         recent = sync_history.recent_harm(self.database, self.key, ago(timedelta(hours=24)))
         return delete_guard.judge(
@@ -184,7 +184,7 @@ class DetectionStep:
         )
 
     def _orphaned(self, detection: Detection, found: DiffCounts) -> tuple[int, int]:
-        """Deletes that would empty parents that still stand, and how many parents."""
+        """The number of deletes that would empty parents which still exist, and of such parents."""
         parent = self.key.stream.parent
         if parent is None or not found.deletes:
             return 0, 0
@@ -192,7 +192,7 @@ class DetectionStep:
         return detection.orphaned(latest_table.external_ids(self.database, parents))
 
     def _configuration_changed(self, detection: Detection) -> bool:
-        """Whether the latest table was made by another configuration than this extraction."""
+        """Whether the latest table may have been made with another configuration than this one."""
         last = sync_history.newest_plain(self.database, self.key)
         return last is None or not detection.same_configuration(last)
 

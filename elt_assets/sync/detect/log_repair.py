@@ -1,9 +1,9 @@
-"""Log repair: add what the change log lacks where the latest table is ahead of it.
+"""Log repair: add the rows that the change log lacks when the latest table is ahead of it.
 
-The table is ahead in three cases: a process died between applying and marking the log, and only
-the mark is missing; the warehouse file was lost or made again; a power cut took the end of it. A
-rebuild from a log without these rows would delete people. What is missing is logged as a baseline.
-`change_log.drop_unapplied` repairs a log that is ahead of the table.
+The table is ahead in three cases: a process died between applying and marking the log, so that only
+the mark is missing; the warehouse file was lost or created again; a power failure truncated it. A
+rebuild from a log without these rows would delete people. The missing rows are logged as a
+baseline. `change_log.drop_unapplied` repairs a log that is ahead of the table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from elt_assets.sync.streams import Stream
 
 
 def repair_log(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> None:
-    """Make the log amount to `latest_rows`, as they stand at version `applied`; mark it reached.
+    """Make the log replay to `latest_rows` at version `applied`, and mark that version as applied.
 
     Call inside a transaction, when the log lacks the mark of `applied`.
     """

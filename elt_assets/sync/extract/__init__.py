@@ -1,1 +1,1 @@
-"""From a source's pages to staged records and a certificate."""
+"""Extraction: turn a source's pages into staged records and a certificate."""

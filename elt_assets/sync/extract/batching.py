@@ -10,7 +10,7 @@ from elt_assets.errors import SyncError
 
 
 def batched(pages: Iterator[Page], size: int) -> Iterator[list[Page]]:
-    """Yield `size` pages at a time; pages that were fetched before an error come before it."""
+    """Yield `size` pages at a time; before raising an error, yield the pages fetched before it."""
     failure: SyncError | None = None
     while failure is None:
         batch: list[Page] = []

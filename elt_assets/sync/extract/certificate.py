@@ -1,7 +1,7 @@
-"""The certificate: is a listing complete, by everything that could have refuted it?
+"""The certificate: whether a listing is complete, judged by everything that could refute it.
 
-A provider's word is a claim. The table says what refutes each claim, and what a sync may do on
-a claim that nothing has refuted; anything refuted makes the listing incomplete.
+A provider's statement is a claim. The table has, for each claim, the evidence that refutes it and
+what a sync may do while nothing refutes it. Any refuted claim makes the listing incomplete.
 
 | claim | refuted by | on the claim alone |
 |---|---|---|
@@ -11,12 +11,12 @@ a claim that nothing has refuted; anything refuted makes the listing incomplete.
 | a page is full or short | a longer page of the same listing | one more request |
 | 304, unchanged | the digest and the count that were kept | reuse of the kept records |
 | 404 for one record | a control probe; the form of the answer (connectors) | nothing |
-| "deleted" (tombstone) | the limits of `harm` | the delete of that record |
+| "deleted" (tombstone) | the limits of `delete_guard` | the delete of that record |
 | "changed since" | this machine's clock; the next full listing | inserts, updates |
-| "inactive", "no e-mail" | the limits of `harm` | the update, below the limits |
+| "inactive", "no e-mail" | the limits of `delete_guard` | the update, below the limits |
 
-Which changes may be applied is decided in `harm`; how a missing record is confirmed, in
-`witness`.
+Which changes may be applied is decided in `delete_guard`; `delete_confirmation` confirms missing
+records.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from elt_assets.sync.outcome import Certificate, Mode
 
 @dataclass(frozen=True, slots=True)
 class ListedKeys:
-    """What a comparison of a listing's keys found.
+    """The result of comparing a listing's keys.
 
-    `distinct` counts different keys, those of rejected records included; `repeated` counts
-    keys that came on more than one page.
+    `distinct` counts different keys, including those of rejected records; `repeated` counts keys
+    that came on more than one page.
     """
 
     distinct: int
@@ -42,8 +42,8 @@ class ListedKeys:
 
 
 def certify(state: ExtractionState) -> Certificate:
-    """Judge an extraction by its pages alone. `with_keys` adds what its keys refute."""
-    # The count that comes with a listing of changes may be that of the changes or of all.
+    """Judge an extraction by its pages only. `with_keys` adds the judgement of its keys."""
+    # The count in a listing of changes may be that of the changes or of all records.
     totals = state.declared_totals if state.sync_mode.mode is Mode.FULL else ()
     reasons = []
     if not state.ended:
@@ -77,11 +77,11 @@ def certify(state: ExtractionState) -> Certificate:
 
 
 def with_keys(certificate: Certificate, keys: ListedKeys, mode: Mode) -> Certificate:
-    """The certificate after its records were compared by key."""
+    """The certificate after the listing's records were compared by key."""
     reasons = list(certificate.reasons)
     if mode is Mode.FULL:
         total = certificate.declared_total
-        # A snapshot's count is of its rows, whatever they repeat.
+        # The count of a snapshot is that of its rows, including repeated ones.
         listed = certificate.records if certificate.snapshot else keys.distinct
         if total is not None and listed < total:
             reasons.append(f"the provider counts {total} records and listed {listed}")
@@ -100,10 +100,10 @@ def with_keys(certificate: Certificate, keys: ListedKeys, mode: Mode) -> Certifi
 
 
 def shifted_pages(repeated: int, mode: Mode, *, snapshot: bool) -> tuple[str, ...]:
-    """The reason not to believe a full listing with keys that came on more than one page.
+    """The reason to doubt a full listing with keys that came on more than one page.
 
-    A listing of changes may name one record several times, and a snapshot has no pages that
-    could shift.
+    It is empty for a listing of changes, which may name a record several times, and for a snapshot,
+    whose pages cannot shift.
     """
     if not repeated or snapshot or mode is not Mode.FULL:
         return ()

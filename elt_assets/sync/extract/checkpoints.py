@@ -1,4 +1,4 @@
-"""The checkpoints of extractions: where each stands, and what it has landed so far."""
+"""The checkpoints of extractions: the cursor of each, and the counts of its committed batches."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from elt_assets.sync.streams import Stream
 class ExtractionState:
     """An extraction as its checkpoints record it.
 
-    `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch,
-    `fetched_in` in how many they were fetched if they are mapped again, `resumable` whether another
-    attempt could go on from there, `snapshot` whether the source lists one consistent state.
-    `doubts` are what its pages gave against their completeness.
+    `run` is the number of this attempt, `landed_by` has the numbers of the attempts that committed
+    a batch. `fetched_in` is the number of attempts that fetched the records, if they are mapped
+    again. `resumable` says whether another attempt can continue from the cursor, `snapshot` whether
+    the source lists one consistent state. `doubts` are the reasons that its pages gave against
+    their completeness.
 
-    `mark` is where the next reading of changes may begin, by the source.
+    `mark` is the source's place from which the next extraction of changes may begin.
 
-    `cursor` continues it; `ended` says that the last landed page was the last of all, or
-    that the source stopped there (`cut_short` says why); `bare_end` that it had no list.
+    `cursor` continues the extraction. `ended` says that the last committed page was the last of
+    all, or that the source stopped there (`cut_short` says why). `bare_end` says that the last page
+    had no list.
     """
 
     batches: int = 0
@@ -54,12 +56,12 @@ class ExtractionState:
 
     @property
     def runs(self) -> int:
-        """How many attempts the records come from; more than one is stitched."""
+        """The number of attempts that the records come from."""
         return self.fetched_in or max(1, len(self.landed_by))
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to fetch."""
+        """Whether no page remains to be fetched."""
         return self.batches > 0 and self.cursor is None
 
 
@@ -72,11 +74,11 @@ def begin_extraction(
     max_resume: timedelta,
     choose_mode: Callable[[], SyncMode],
 ) -> ExtractionState:
-    """Start an extraction by `choose_mode`, or find where an interrupted one of the sync stands.
+    """Start an extraction in the mode of `choose_mode`, or find the state of an interrupted one.
 
-    Pages fetched under another configuration (`fingerprint`), or begun longer than
-    `max_resume` ago and not sealed, do not belong to the same extraction: they are dropped
-    and it starts from the first page.
+    Pages that were fetched with another configuration (`fingerprint`), or belong to an unsealed
+    extraction that began longer than `max_resume` ago, are dropped, and the extraction starts from
+    the first page.
     """
     known = {"stream": stream.name, "sync_id": sync_id}
     with warehouse.transaction():
@@ -116,8 +118,9 @@ def begin_extraction(
 def begin_again(
     warehouse: Warehouse, stream: Stream, sync_id: str, *, everything: bool = False
 ) -> ExtractionState:
-    """Drop what an extraction has landed and cannot go on from; its runs stay, and its mode,
-    unless it is to read `everything` now.
+    """Drop the committed batches of an extraction that cannot be continued.
+
+    The number of its runs stays, and so does its mode, unless it shall now read `everything`.
     """
     with warehouse.transaction():
         _forget_landed(warehouse, stream, [sync_id])
@@ -132,7 +135,7 @@ def begin_again(
 
 
 def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> ExtractionState:
-    """Read an extraction's checkpoints."""
+    """Read the state of an extraction from its checkpoints."""
     row = one_row(
         warehouse,
         """
@@ -188,7 +191,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
 
 
 def staged_and_unique(warehouse: Warehouse, stream: Stream, sync_id: str) -> tuple[int, int]:
-    """How many records one sync staged, and how many of them differ in id."""
+    """The number of records that one sync staged, and the number of their distinct ids."""
     staged, unique = one_row(
         warehouse,
         f"SELECT count(*), count(DISTINCT id) FROM {stream.staging} WHERE sync_id = $sync_id",
@@ -198,7 +201,7 @@ def staged_and_unique(warehouse: Warehouse, stream: Stream, sync_id: str) -> tup
 
 
 def repeated_keys(warehouse: Warehouse, stream: Stream, sync_id: str) -> int:
-    """How many keys one sync listed on more than one page."""
+    """The number of keys that one sync listed on more than one page."""
     (repeated,) = one_row(
         warehouse,
         f"""
@@ -222,7 +225,7 @@ def repeated_keys(warehouse: Warehouse, stream: Stream, sync_id: str) -> int:
 
 
 def forget_extractions(warehouse: Warehouse, stream: Stream, sync_ids: Collection[str]) -> None:
-    """Drop everything that the extractions of these syncs landed, and that they ever were."""
+    """Delete the extractions of these syncs, with all records that only they refer to."""
     warehouse.delete(
         "extractions",
         "stream = $stream AND list_contains($old::VARCHAR[], sync_id)",

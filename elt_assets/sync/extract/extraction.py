@@ -55,19 +55,19 @@ from elt_assets.telemetry.logs import logger
 
 WRITE_ATTEMPTS = 10
 _AHEAD_BYTES = 32 * 2**20
-"""No other batch is prepared while those that are not written yet take this much memory, and none
-is fetched while those that are not prepared yet do."""
+"""No further batch is prepared while prepared, unwritten batches take this much memory. No further
+batch is fetched while fetched, unprepared batches do."""
 _PREPARED_AHEAD = 4
 _FETCHED_AHEAD = 1
-"""Batches that wait at most to be written, and to be prepared."""
+"""The most batches that wait to be written (`_PREPARED_AHEAD`) and to be prepared."""
 
 
 @dataclass(slots=True)
 class Extraction:
-    """One sync's extraction of one stream; `run` it until it is sealed.
+    """One sync's extraction of one stream; `run` continues it until it is sealed.
 
-    `open_source` is called only when something is left to fetch. `seconds` grows while it
-    runs: time spent waiting for pages ('extract') and landing them ('stage').
+    `open_source` is called only if pages remain to be fetched. `seconds` grows during the run: the
+    time spent waiting for pages ('extract') and writing batches ('stage').
     """
 
     warehouse: Warehouse
@@ -78,23 +78,26 @@ class Extraction:
     open_source: Callable[[], Source]
     seconds: dict[str, float]
     previous: Callable[[], PreviousExtraction | None]
-    """The extraction whose pages, where they come again, need not be mapped again."""
+    """Returns the extraction whose unchanged pages need not be mapped again, if there is one."""
     last_succeeded: Callable[[], bool]
-    """Whether the last sync that ended was applied or found nothing changed."""
+    """Returns whether the last sync that ended was applied or unchanged."""
     time_budget: float
     """Seconds after which no more pages are taken in this attempt."""
     meter: PageMeter
     budget: FetchBudget
     """Room for pages that are fetched and not mapped yet."""
     may_grow: bool
-    """Whether the file may be replaced meanwhile: not while the source reads from it."""
+    """Whether the warehouse file may be rewritten meanwhile; not while the source reads from it."""
     resumed_batches: int = 0
     begun: bool = False
     requests: int = 0
     """Requests sent to the provider by this attempt."""
 
     def run(self) -> tuple[ExtractionState, Certificate]:
-        """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
+        """Fetch and write the remaining pages, and seal the extraction.
+
+        Raises the errors of the source and the warehouse.
+        """
         state = begin_extraction(
             self.warehouse,
             self.request.key.stream,
@@ -109,7 +112,7 @@ class Extraction:
         return state, state.certificate or certify(state)
 
     def state(self) -> ExtractionState:
-        """Where the extraction stands by its committed checkpoints, once it has `begun`."""
+        """The state of the extraction by its committed checkpoints; valid once it has `begun`."""
         return extraction_state(self.warehouse, self.request.key.stream, self.request.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
@@ -177,10 +180,10 @@ class Extraction:
     def _may_ask_whether_changed(
         self, state: ExtractionState, previous: PreviousExtraction | None
     ) -> bool:
-        """Whether a page may be left unsent because its provider says that it is as it was.
+        """Whether the provider may be asked for a page only if the page has changed.
 
-        Not in a second attempt and not after a failure: an unchanged page leads on to where it
-        led before, and if that is what fails, only a page that is sent again helps.
+        This is not done in a second attempt or after a failed sync: an unchanged page has the same
+        next link as before, and if that link is what fails, only a new copy of the page helps.
         """
         return (
             previous is not None
@@ -203,7 +206,7 @@ class Extraction:
                 f"stopped on request after batch {state.batches}; "
                 "the same sync " + ("continues from there" if state.resumable else "begins again")
             )
-        # The source ended without saying that a page was the last one.
+        # The source ended without marking a page as the last one.
         with self.warehouse.transaction():
             return landing.seal(state, certify(state), now())
 
@@ -217,7 +220,7 @@ class Extraction:
         for attempt in attempts:
             with attempt:
                 if attempt.retry_state.attempt_number > 1:
-                    # A write that reported a failure may have been committed all the same.
+                    # A write that reported a failure may still have been committed.
                     state = replace(
                         self.state(),
                         resumable=state.resumable,
@@ -235,14 +238,16 @@ class Extraction:
         with self.warehouse.transaction():
             state = landing.land(state, batch, now())
             if state.ended:
-                # The last batch and the seal are one commit: no crash lies between.
+                # The last batch and the seal are one commit, so that no crash can separate them.
                 state = landing.seal(state, certify(state), now())
         self.seconds["stage"] += time.perf_counter() - started
         return state
 
     def _timed(self, coming: Iterator[_PreparedBatch]) -> Iterator[Batch]:
-        """The batches; the wait for one counts as staging as far as it was prepared, then
-        as extraction. What was done ahead, while another was written, took no time of its own.
+        """Yield the batches, and measure the wait for each.
+
+        Of the wait, the time that preparing the batch took counts as staging, the rest as
+        extraction. Work that was done while an earlier batch was written counts for nothing.
         """
         while True:
             started, found = time.perf_counter(), None
@@ -258,7 +263,7 @@ class Extraction:
             yield found.batch
 
     def _pages(self, source: Source, state: ExtractionState, fetching: _Fetching) -> Iterator[Page]:
-        """The remaining pages; those fetched before a request to stop are still landed."""
+        """Yield the remaining pages; pages fetched before a request to stop are still written."""
         pages = source.pages(state.cursor, state.sync_mode.since)
         self.meter.begun(state)
         ends = time.monotonic() + self.time_budget
@@ -267,7 +272,7 @@ class Extraction:
             fetching.share.wait_for_room()
             if self.request.stop.is_set() or fetching.leaving.is_set():
                 return
-            # The first page always: an extraction whose budget is spent still makes progress.
+            # The first page is always fetched, so that every attempt makes progress.
             if taken and time.monotonic() >= ends:
                 raise TimeBudgetSpent(self._time_is_over(source.resumable))
             self.request.faults.before_page()
@@ -298,25 +303,25 @@ class Extraction:
 
 @dataclass(frozen=True, slots=True)
 class _PreparedBatch:
-    """A batch and how long it took to prepare it from its pages, fetching them not included."""
+    """A batch, and how many seconds it took to map it, without fetching its pages."""
 
     batch: Batch
     seconds: float
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its records."""
+        """The size of the batch's mapped records in bytes."""
         return 0 if self.batch.mapped is None else self.batch.mapped.nbytes
 
     @property
     def is_last(self) -> bool:
-        """Whether its last page is the last of all."""
+        """Whether no page follows this batch."""
         return self.batch.last.next is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Fetching:
-    """What the thread that fetches shares with those that use its pages."""
+    """The state that the fetching thread shares with the threads that use its pages."""
 
     leaving: threading.Event
     """Set when no more pages are wanted."""

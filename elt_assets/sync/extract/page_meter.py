@@ -11,13 +11,13 @@ from elt_assets.sync.outcome import SyncProgress
 from elt_assets.sync.sync_request import SyncRequest
 
 _SECONDS_BETWEEN = 1.0
-"""Pages may arrive by the hundred a second; a listener hears of the newest."""
+"""The shortest time between reports: hundreds of pages may arrive in a second."""
 
 
 class PageMeter:
-    """Tells the request's listener how far the extraction is.
+    """Reports the progress of an extraction to the request's listener.
 
-    Pages are fetched in another thread than the one that commits batches.
+    Its methods are called from two threads: one fetches pages, the other commits batches.
     """
 
     def __init__(self, request: SyncRequest, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,13 +28,13 @@ class PageMeter:
         self._told = 0.0
 
     def begun(self, state: ExtractionState) -> None:
-        """Pages are awaited from here on; those committed before count."""
+        """Report that fetching begins, and count the pages that were committed before."""
         self._pages, self._records, self._batches = state.pages, state.fetched, state.batches
         self._total = max(state.declared_totals, default=None)
         self._tell("fetch", self._pages, self._records)
 
     def fetched(self, page: Page) -> None:
-        """A page has arrived."""
+        """Count a page that has arrived; report it at most once a second."""
         self._pages += 1
         self._records += page.count
         if page.total is not None:
@@ -43,12 +43,12 @@ class PageMeter:
             self._tell("fetch", self._pages, self._records)
 
     def committed(self, state: ExtractionState) -> None:
-        """A batch is committed."""
+        """Report a committed batch."""
         self._batches = state.batches
         self._tell("extract", state.pages, state.fetched)
 
     def at(self, stage: str) -> None:
-        """The sync has reached another stage."""
+        """Report that the sync has reached a stage."""
         self._tell(stage, self._pages, self._records)
 
     def _tell(self, stage: str, pages: int, records: int) -> None:

@@ -1,8 +1,8 @@
-"""Page reuse: recognize pages that were landed before, and record them as an earlier batch.
+"""Page reuse: recognize unchanged pages, and record them as the records of an earlier batch.
 
-Most integrations have not changed since yesterday. Their pages are recorded as the records of an
-earlier batch instead of being mapped and stored again. Where the latest table was made from exactly
-these records, there is nothing to compare.
+Most integrations have not changed since the day before. Their pages are recorded as the records of
+an earlier batch instead of being mapped and stored again. If the latest table was made from exactly
+these records, they need not be compared.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from elt_assets.sync.state.versions import Applied
 
 @dataclass(frozen=True, slots=True)
 class KnownBatch:
-    """A batch whose records could all be read, and the sync that stored them."""
+    """A batch without rejected records, and the sync that stored its records."""
 
     digest: str
     records_of: str
     mapping: str = ""
-    """Identity of the query that mapped `pages`."""
+    """The identity of the query that mapped `pages`."""
     pages: tuple[KnownPage, ...] = ()
-    """Pages of which the provider can report whether they have changed."""
+    """Pages for which the provider can report whether they have changed."""
 
 
 class _Recorded(msgspec.Struct, frozen=True):
-    """Pages as the table keeps them."""
+    """Pages in the form in which the table stores them."""
 
     mapping: str
     pages: tuple[KnownPage, ...]
@@ -42,10 +42,9 @@ class _Recorded(msgspec.Struct, frozen=True):
 class PreviousExtraction:
     """The extraction of the sync that was applied last, which made `version`.
 
-    Which that is the ledger says: the file hears of it a moment later, or after a crash never.
-
-    `fingerprint` is the configuration it was made with.
-    `whole` says that it was a complete full listing with no record rejected.
+    The operational database says which sync that is: the warehouse file is marked a moment later,
+    or never after a crash. `fingerprint` identifies the configuration of the extraction. `whole`
+    says that it was a complete full listing without rejected records.
     """
 
     sync_id: str
@@ -56,21 +55,21 @@ class PreviousExtraction:
 
 
 def identity(mapping: str) -> str:
-    """Identity of the query `mapping`."""
+    """The identity of the query `mapping`: its SHA-256."""
     return hashlib.sha256(mapping.encode()).hexdigest()
 
 
 def digest(mapping: str, pages: Sequence[str]) -> str:
-    """Identity of what pages become under the query that `mapping` identifies, by theirs."""
+    """The identity of a mapped batch, from the identities of its query and of its pages."""
     return hashlib.sha256("".join((mapping, *pages)).encode()).hexdigest()
 
 
 def page_digest(page: Page) -> str:
-    """Identity of what is in a page."""
+    """The identity of a page's content."""
     if page.known is not None:
         return page.known.digest
     found = hashlib.sha256()
-    # Every part with its length, so that no two lists of parts run together.
+    # Each part is preceded by its length, so that different parts never make the same bytes.
     for part in (str(page.count).encode(), msgspec.json.encode(page.parents), page.body):
         found.update(b"%d:" % len(part))
         found.update(part)
@@ -78,7 +77,7 @@ def page_digest(page: Page) -> str:
 
 
 def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str | None:
-    """The row's JSON of the pages that the provider can report as unchanged; None without any."""
+    """The JSON to store of the pages that the provider can report as unchanged; None if none."""
     known = tuple(
         page.known or KnownPage(page.asked, page.etag, digest, page.count, page.next, page.total)
         for page, digest in zip(pages, digests, strict=True)
@@ -90,7 +89,10 @@ def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str
 def previous_extraction(
     warehouse: Warehouse, stream: str, applied: Applied | None
 ) -> PreviousExtraction | None:
-    """What a new extraction may repeat; None if `applied` has no extraction, or no more."""
+    """The extraction whose pages a new one may reuse.
+
+    None if the applied sync had no extraction, or its extraction is no longer kept.
+    """
     if applied is None:
         return None
     rows = warehouse.execute(
@@ -122,7 +124,7 @@ def _known_batch(digest: str, records_of: str, known_pages: str | None) -> Known
 
 
 def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: PreviousExtraction) -> bool:
-    """Whether the batches of a sync are those of `old`, all of them and no other."""
+    """Whether the batches of a sync are exactly those of `old`."""
     rows = warehouse.execute(
         "SELECT batch, digest FROM extraction_batches"
         " WHERE stream = $stream AND sync_id = $sync_id",
@@ -132,7 +134,7 @@ def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: PreviousExtrac
 
 
 def settled_plainly(counts: Counts) -> bool:
-    """Whether a sync left the latest table as its records say: nothing kept that they lack."""
+    """Whether a sync made the latest table equal to its records, with no change held back."""
     return not (
         counts.withheld or counts.shielded_deletes or counts.pending_deletes or counts.kept_rows
     )

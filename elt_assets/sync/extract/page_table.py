@@ -1,4 +1,4 @@
-"""Pages as a table that DuckDB reads, and the SQL that takes their records out of it."""
+"""Pages as a table that DuckDB reads, and the SQL that extracts their records."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.warehouse import literal
 
 PAGES = "incoming_pages"
-"""The name under which queries find what `pages_table` makes."""
+"""The name under which queries read the result of `pages_table`."""
 
 
 def incoming(records: Sequence[str]) -> str:
-    """SQL for the records of all pages, which stand in the list under these object keys."""
+    """SQL for the records of all pages; `records` are the object keys that lead to their list."""
     return f"""
     SELECT
         first_seq + position AS seq, raw, parent, organization_id, connected_integration_id
@@ -41,7 +41,7 @@ def incoming(records: Sequence[str]) -> str:
 
 
 def object_path(keys: Sequence[str]) -> str:
-    """JSONPath of what stands under these object keys."""
+    """The JSONPath of the value under these object keys."""
     quoted = (key.replace("\\", "\\\\").replace('"', '\\"') for key in keys)
     return "$" + "".join(f'."{key}"' for key in quoted)
 
@@ -49,8 +49,8 @@ def object_path(keys: Sequence[str]) -> str:
 def pages_table(ref: IntegrationRef, pages: Sequence[Page]) -> pa.Table:
     """Pages as (first_seq, body, parents) and the two names of the integration.
 
-    Each page's records are numbered after those before it. `parents` holds the parent of
-    every record, or is NULL.
+    `first_seq` numbers the records through all pages. `parents` holds the parent of every record
+    of the page, or is NULL.
     """
     bodies = pa.array([page.body for page in pages], pa.large_binary())
     parents = pa.array([_parents(page) for page in pages], pa.list_(pa.string()))
@@ -66,7 +66,7 @@ def pages_table(ref: IntegrationRef, pages: Sequence[Page]) -> pa.Table:
 
 
 def first_positions(pages: Sequence[Page]) -> tuple[int, ...]:
-    """The number of the first record of each page among the records of all of them."""
+    """The number of each page's first record, counted from 0 through all pages."""
     return tuple(accumulate((page.count for page in pages[:-1]), initial=0))
 
 
@@ -77,7 +77,7 @@ def _parents(page: Page) -> list[str] | None:
     if len(found) != page.count:
         # Padding would leave records without a parent, or invent records.
         raise BooksUnbalanced(
-            f"a page holds {page.count} records and says under whom {len(found)} of them are; "
+            f"a page holds {page.count} records and names the parents of {len(found)} of them; "
             "nothing of it was kept. This is a defect of the connector"
         )
     return found

@@ -1,7 +1,8 @@
 """Prefetch: a thread makes the next items while the caller uses earlier ones.
 
-Using an item takes many times as long now and then, because the file's log is emptied. The thread
-continues meanwhile, so that both are busy all the time. Items and errors keep their order.
+Sometimes using an item takes many times as long as usual, because DuckDB writes its log to the
+file. The thread continues meanwhile, so that both are busy all the time. Items and errors keep
+their order.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from elt_assets.connectors import slot
 
 Wait = Callable[[threading.Condition, Callable[[], bool]], None]
-"""Wait until a condition holds, see `Workplace.wait`."""
+"""A function that waits until a condition holds; see `Workplace.wait`."""
 
 
 class Item(Protocol):
@@ -24,33 +25,33 @@ class Item(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """The memory it takes."""
+        """The memory that the item takes, in bytes."""
 
     @property
     def is_last(self) -> bool:
-        """Whether none follows."""
+        """Whether no item follows."""
 
 
 T = TypeVar("T", bound=Item)
 
 
 class Helper(Protocol):
-    """What a thread that makes items takes part in, and how a reader waits for it."""
+    """The work in which a thread that makes items takes part (`Workplace`)."""
 
     def join(self) -> None:
-        """The thread begins."""
+        """Record that the thread begins."""
 
     def quit(self) -> None:
-        """The thread has ended."""
+        """Record that the thread has ended."""
 
     def wait(self, changed: threading.Condition, ready: Callable[[], bool]) -> None:
-        """Wait until `ready`, which is notified by `changed`."""
+        """Wait until `ready`, which `changed` notifies."""
 
 
 def fetched_ahead(
     items: Iterator[T], line: PrefetchQueue[T], leaving: threading.Event
 ) -> Generator[T]:
-    """The items in order, all made by a thread that holds no slot; see `prefetched`."""
+    """Yield the items in order; a thread that holds no slot makes all of them. See `prefetched`."""
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as thread:
         try:
             context = copy_context()
@@ -67,13 +68,13 @@ def fetched_ahead(
 def prefetched(
     items: Iterator[T], line: PrefetchQueue[T], leaving: threading.Event, helper: Helper
 ) -> Generator[T]:
-    """The items in order, made while those before them are used.
+    """Yield the items in order; a thread makes the next ones while earlier ones are used.
 
-    The first one is made by the caller. Only one thread at a time is in `items`. Close it: a
-    consumer that stops waits for the item under way; `leaving`, which is set then, should make
-    that short.
+    The caller's thread makes the first item. Only one thread at a time is in `items`. The consumer
+    must close this generator, which sets `leaving` and waits for the item being made; the producer
+    should end it soon once `leaving` is set.
     """
-    # No thread starts before it is given something to do.
+    # The pool starts no thread before something is submitted.
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
         try:
             item = next(items, None)
@@ -111,10 +112,10 @@ def _make(items: Iterator[T], line: PrefetchQueue[T], ended: Callable[[], None] 
 
 
 class PrefetchQueue(Generic[T]):
-    """Items between the thread that makes them and the one that uses them.
+    """The queue between the thread that makes items and the thread that uses them.
 
-    None is begun while `furthest` wait, or while what waits and what is used takes `room` bytes or
-    more. What waits when a process dies has to be fetched again.
+    No item is begun while `furthest` items wait, or while the waiting and used items take `room`
+    bytes or more. Items that wait when the process dies have to be fetched again.
     """
 
     def __init__(self, room: int, furthest: int, wait: Wait) -> None:
@@ -129,7 +130,7 @@ class PrefetchQueue(Generic[T]):
         self._changed = threading.Condition()
 
     def use(self, item: T) -> None:
-        """Count an item that is used already."""
+        """Count an item that is in use without having passed through the queue."""
         self._taken = self._used = item.nbytes
 
     def put(self, item: T) -> None:
@@ -140,7 +141,10 @@ class PrefetchQueue(Generic[T]):
             self._changed.notify_all()
 
     def take(self) -> T | None:
-        """The next one, waited for if need be; the one before it is done with. None: no more."""
+        """Wait for the next item and return it; None if there are no more.
+
+        The item before counts as no longer used.
+        """
         with self._changed:
             self._taken -= self._used
             self._used = 0
@@ -163,13 +167,13 @@ class PrefetchQueue(Generic[T]):
             return not self._closed
 
     def end(self) -> None:
-        """The producer makes no more items."""
+        """Record that the producer makes no more items."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """The consumer takes no more items."""
+        """Record that the consumer takes no more items."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

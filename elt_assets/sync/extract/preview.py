@@ -1,4 +1,4 @@
-"""Preview one page of an integration: fetch it, map it in memory, warn of what looks wrong."""
+"""Preview one page of an integration: fetch it, map it in memory, and warn of likely mistakes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ from elt_assets.sync.streams import Stream
 
 _NO_PROBE = (
     "missing records cannot be asked for one by one, so each is deleted only when a second "
-    "complete listing lacks it too; say with single how one record is asked for, if the provider "
-    "can tell"
+    "complete listing lacks it too; configure `single` if the provider can return one record"
 )
 _ENOUGH = 10
-"""Records from which on one value in all of them is no accident."""
+"""The least number of records for which one value in all of them is suspicious."""
 USUAL_SIZES = frozenset({10, 20, 25, 30, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000})
-"""Records on a page that is full, as a rule."""
+"""Usual numbers of records on a full page."""
 _LISTS = 20
-"""Many groups are empty; after so many it is worth saying that nothing was found."""
+"""The number of lists to search for records: many groups are empty."""
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -42,15 +41,15 @@ class Preview(msgspec.Struct, frozen=True):
     rejected: list[dict[str, Any]]
     unreadable_times: int = 0
     wanted: int | None = None
-    """How many records were asked for, where that is known."""
+    """How many records were requested; None if that is not known."""
     warnings: list[str] = []
-    """What looks wrong; see `warnings`."""
+    """Likely mistakes; see the function `warnings`."""
 
 
 def warnings(stream: Stream, preview: Preview, mapped: Collection[str]) -> list[str]:
-    """What looks wrong about a page, each in a line that says where to look.
+    """Likely mistakes that a page shows, each in a line that says where to look.
 
-    `mapped` are the fields that the configuration maps; others are empty on purpose.
+    `mapped` are the fields that the configuration maps; the others are empty on purpose.
     """
     found: list[str] = []
     count, good = preview.count, len(preview.records)
@@ -107,7 +106,7 @@ def _empty(records: Sequence[Mapping[str, Any]], mapped: Collection[str]) -> lis
 
 
 def _constant(records: Sequence[Mapping[str, Any]], mapped: Collection[str]) -> list[str]:
-    """Fields of which each record has another value, or some record another one, as a rule."""
+    """Warnings of fields with the same value in every record, which usually differ."""
     if len(records) < _ENOUGH:
         return []
     found = [
@@ -130,12 +129,12 @@ def _size(preview: Preview) -> list[str]:
 
 
 def _round(count: int) -> int | None:
-    """`count` if it is a size that pages usually have."""
+    """`count` if it is a usual page size, else None."""
     return count if count in USUAL_SIZES else None
 
 
 def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
-    """Fetch and map the first page of `source`. Raises what the source raises."""
+    """Fetch and map the first page of `source`. Raises the source's errors."""
     page = _first_page(source)
     columns = [column.name for column in stream.columns]
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
@@ -152,7 +151,7 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         ).fetchall()
     found = Preview(
         count=page.count,
-        # The page after one that reaches the total is asked for only to try the total.
+        # After a page that reaches the total, the next one is requested only to verify the total.
         has_more=page.next is not None and (page.total is None or page.total > page.count),
         declared_total=page.total,
         records=[
@@ -173,18 +172,19 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
 
 
 def _links(page: Page) -> list[str]:
-    """A warning if what leads to the next page counts although it is no number by its type."""
+    """A warning if the link to the next page contains a count, although it is not a number."""
     counting = counts_in_disguise(page.next)
     if counting is None:
         return []
     return [
-        f"what leads to the next page counts ({counting}), so a record that leaves while pages are "
-        "read can hide another one; use a cursor of the provider that names a record, if it has one"
+        f"the link to the next page contains a count ({counting}), so a record that leaves while "
+        "pages are read can hide another one; use a cursor that names a record, if the provider "
+        "has one"
     ]
 
 
 def _first_page(source: Source) -> Page:
-    """The first page or, where each of many parents has a list, the first that is not empty."""
+    """The first page; where each of many parents has a list, the first page with records."""
     pages = source.pages(None)
     page = next(pages)
     if any(speaks_of_parent(expression) for expression in source.fields.values()):
@@ -193,10 +193,10 @@ def _first_page(source: Source) -> Page:
 
 
 def _probe(stream: Stream, preview: Preview, source: Source) -> list[str]:
-    """A warning if missing records cannot be asked for, or a listed one is not answered as present.
+    """A warning if the source has no probes, or if a probe does not find a listed record.
 
-    A record that is not active is asked for where there is one: the listing has it, so `single`
-    must not take it for gone.
+    An inactive record is probed if there is one: the listing has it, so `single` must not report it
+    as gone.
     """
     if source.snapshot:
         return []

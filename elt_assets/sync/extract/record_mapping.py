@@ -1,7 +1,7 @@
 """Compile an integration's field map to the SQL that maps, checks, keys and hashes raw records.
 
-Python never sees a record: one query maps a whole batch and returns one row for each record, with a
-`reason` where it is rejected.
+Python never handles a single record: one query maps a whole batch and returns one row for each
+record, with a `reason` if the record is rejected.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from elt_assets.sync.streams import Column, ColumnType, Stream
 
 LONGEST_TEXT = 65_536
 UNREADABLE = "$unreadable"
-"""A connector puts `{"$unreadable": reason, …}` in the place of a record that no JSON parser
-takes, with the members that could be read: the key is often among them."""
+"""A connector replaces a record that no JSON parser accepts by `{"$unreadable": reason, …}`, with
+the members that could be read: the key is often among them."""
 
 _UPDATED_AT = "source_updated_at"
 _DELETED = "deleted"
-"""The field that makes a record a tombstone: the provider says that its subject is deleted."""
+"""The field that makes a record a tombstone: the provider reports the record as deleted."""
 
 
 def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: str) -> str:
-    """The query that maps records onto `stream` as `fields` say; equal for equal fields.
+    """The query that maps records to `stream` by the field map `fields`; equal for equal fields.
 
     `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR, organization_id,
     connected_integration_id). The query's columns: seq, raw, parent, organization_id,
@@ -161,9 +161,9 @@ def id_of_key(stream: Stream, keyed: str) -> str:
 
 
 def _digest(stream: Stream) -> str:
-    """SQL for the SHA-1 behind a record's id: UUIDv5 of [organization, integration, key …].
+    """SQL for the SHA-1 behind a record's id, the UUIDv5 of [organization, integration, key …].
 
-    The name is a JSON array, so that no two keys can run together into one text; the id
+    The name is a JSON array, so that different keys never make the same text; the id
     equals `uuid.uuid5(stream.namespace, name)`. RFC 9562, section 5.5.
     """
     key = ", ".join(column.name for column in stream.key)
@@ -174,9 +174,9 @@ def _digest(stream: Stream) -> str:
 def _uuid(digest: str) -> str:
     """SQL for the UUIDv5 of a SHA-1 in hexadecimal: version 5, variant 10xx.
 
-    The variant digit is a hex digit modulo 4; its ASCII code modulo 4 is the same for
-    0 to 9 and one behind for a to f. `translate` says it plainer and takes five times
-    as long as all the rest.
+    The variant digit is a hex digit modulo 4. Its ASCII code modulo 4 is the same for 0 to 9 and
+    one less for a to f. `translate` would be simpler, but takes five times as long as all the
+    rest.
     """
     code = f"ascii({digest}[17:17])"
     variant = f"'89ab'[1 + ({code} + ({code} > 57)::INTEGER) % 4]"
@@ -189,7 +189,7 @@ def _uuid(digest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """SQL for a value, for whether it cannot be used, and for what to say then."""
+    """SQL for a value, for whether it cannot be used, and for the reason to report then."""
 
     sql: str
     problem: str
@@ -211,11 +211,11 @@ def _text(column: Column, expression: Expression, pointers: Pointers) -> _Value:
     found = pointers.find(expression)
     text, form = found.text, found.form
     return _Value(
-        # A text too long is not passed on: hashing and quoting it takes many times its size.
+        # A text that is too long becomes NULL: hashing and quoting it takes many times its size.
         f"CASE WHEN {form} NOT IN ('OBJECT', 'ARRAY', 'NULL')"
         f" AND strlen({text}) <= {4 * LONGEST_TEXT} THEN nullif({text}, '') END",
         f"({form} IN ('OBJECT', 'ARRAY') OR contains({text}, chr(0))"
-        # The length in bytes is there, characters have to be counted.
+        # The length in bytes is known, whereas characters have to be counted.
         f" OR (strlen({text}) > {LONGEST_TEXT} AND length({text}) > {LONGEST_TEXT}))",
         f"CASE WHEN {form} IN ('OBJECT', 'ARRAY')"
         f" THEN '{column.name} is ' || {_spoken(form)} || ', not text'"
@@ -224,7 +224,7 @@ def _text(column: Column, expression: Expression, pointers: Pointers) -> _Value:
 
 
 def _key(expression: Expression | None, pointers: Pointers) -> str:
-    """SQL for a key, NULL if it cannot be used as one."""
+    """SQL for a key column; NULL if the value cannot be used as a key."""
     if not isinstance(expression, Path | Joined):
         return "NULL::VARCHAR"
     found = pointers.find(expression)
@@ -232,9 +232,9 @@ def _key(expression: Expression | None, pointers: Pointers) -> str:
 
 
 def _twice(expression: Expression | None) -> list[str]:
-    """SQL for each step to a key: whether the record has that name more than once.
+    """SQL for each name on the path to a key: whether the record has that name more than once.
 
-    JSON parsers disagree on which of them counts, so the record has no certain key.
+    JSON parsers disagree on which occurrence counts, so such a record has no certain key.
     """
     if expression == PARENT:
         return []
@@ -249,10 +249,10 @@ def _twice(expression: Expression | None) -> list[str]:
 
 
 def _may_stand_twice(name: str) -> str:
-    """SQL that is cheap, and true of every record that has the name more than once.
+    """A cheap SQL condition that is true for every record that has the name more than once.
 
-    A name can be spelled otherwise only with a backslash. Where LIKE takes a character of the
-    name for a pattern it is true too often, never too seldom.
+    A name can be spelled in another way only with a backslash. If LIKE treats a character of the
+    name as a wildcard, the condition is true too often, but never too seldom.
     """
     twice = literal(f'%"{name}"%"{name}"%')
     return f"(contains(raw, chr(92)) OR raw LIKE {twice})"
@@ -271,16 +271,16 @@ def _boolean(column: Column, expression: Expression, pointers: Pointers) -> _Val
 
 
 def _timestamp(expression: Expression | None, pointers: Pointers) -> _Value:
-    """When a record was changed. A time that cannot be read costs the time alone."""
+    """SQL for the time at which a record was changed; an unreadable time rejects no record."""
     if expression is None or isinstance(expression, Condition):
         return _Value("NULL::TIMESTAMP", "false")
     found = pointers.find(expression)
-    # Columns: inside of a CASE DuckDB would compute them each time.
+    # These are columns, because DuckDB would compute them at each use inside a CASE.
     zoned = pointers.column("read_moment", scalars.zoned(found.text, found.form))
     spelled = pointers.column("spelled_moment", scalars.spelled(found.text, found.form, zoned))
     return _Value(
         scalars.moment(found.text, found.form, zoned, spelled),
-        # A CASE, because DuckDB computes both sides of an AND.
+        # A CASE, because DuckDB evaluates both sides of an AND.
         f"CASE WHEN {_UPDATED_AT} IS NULL THEN NOT {scalars.blank(found.text, found.form)}"
         " ELSE false END",
     )
@@ -295,15 +295,15 @@ def _attributes(extra: Mapping[str, Expression], pointers: Pointers) -> str:
             else _attribute(expression, pointers)
         )
         members.append(f"{literal(name)}, {value}")
-    # Names are sorted by the caller: the same values must always give the same text.
+    # The caller has sorted the names, because equal values must always make the same text.
     return f"json_object({', '.join(members)})"
 
 
 def _attribute(expression: Value, pointers: Pointers) -> str:
-    """SQL for a value as JSON in its one form, which is null for an empty text.
+    """SQL for a value as canonical JSON, in which an empty text is null.
 
-    DuckDB writes whole numbers, texts and constants in one form itself. They are known by their
-    first character, because fetching a value's type and text takes longer.
+    DuckDB itself writes whole numbers, texts and constants in canonical form. Most are recognized
+    by their first character, because fetching a value's type and text takes longer.
     """
     value = pointers.find(expression).json
     function = "canonical_set" if isinstance(expression, Unordered) else "canonical_json"
@@ -316,7 +316,7 @@ def _attribute(expression: Value, pointers: Pointers) -> str:
 
 
 def _spoken(form: str) -> str:
-    """SQL for DuckDB's name of a JSON type in words a reader of dead letters knows."""
+    """SQL that turns DuckDB's name of a JSON type into ordinary words, for dead letters."""
     return (
         f"CASE {form} WHEN 'VARCHAR' THEN 'text' WHEN 'OBJECT' THEN 'an object'"
         f" WHEN 'ARRAY' THEN 'a list' WHEN 'BOOLEAN' THEN 'true or false'"
@@ -325,7 +325,7 @@ def _spoken(form: str) -> str:
 
 
 def key_text(columns: Sequence[str]) -> str:
-    """SQL of a key as one text: its column, or the JSON list of its columns."""
+    """SQL for a key as one text: its column, or the JSON list of its columns."""
     return columns[0] if len(columns) == 1 else f"to_json([{', '.join(columns)}])::VARCHAR"
 
 

@@ -1,27 +1,28 @@
-"""SQL that reads one scalar of a provider's record: a key, true or false, a moment.
+"""SQL that reads one scalar of a provider's record: a key, a boolean or a time.
 
 Each function takes SQL for the value's text and for its JSON type as DuckDB names it, and
-gives SQL that is NULL where the value cannot be read.
+returns SQL that is NULL if the value cannot be read.
 """
 
 from __future__ import annotations
 
 SCALAR = "NOT IN ('OBJECT', 'ARRAY', 'BOOLEAN', 'NULL')"
-"""What holds of the JSON type of a text or a number. By what it is not, because DuckDB turns
-a list of six constants into a join, and that costs more than mapping a thousand records."""
+"""The condition that a JSON type is that of a text or a number. It lists the other types, because
+DuckDB turns a list of six constants into a join, which takes longer than mapping a thousand
+records."""
 
 LONGEST_KEY = 1_024
-"""Characters."""
+"""The most characters of a key."""
 
 _EXACT = 2**53
-"""Every integer below is a double of its own; above, two ids become one."""
+"""Below this, every integer has an exact double; above it, two ids may become one."""
 
 _SPACE = "chr(32) || chr(9) || chr(10) || chr(13) || chr(160)"
 
 _FIRST, _LAST = (
     f"TIMESTAMPTZ '{moment}+00'" for moment in ("0001-01-01 00:00:00", "9999-12-31 23:59:59.999999")
 )
-"""What can be written with a year of four digits, as everywhere in the platform."""
+"""The range of times that have a year of four digits, as the platform stores them."""
 
 _ISO_PARTS = ("year", "month", "day", "hour", "minute", "second", "fraction", "zone")
 _ISO = (
@@ -32,9 +33,9 @@ _ISO = (
 
 
 def key(text: str, form: str) -> str:
-    """The text of a key, as it is. A whole number has one, however it is written.
+    """SQL for the text of a key, unchanged; a whole number has one text however it is written.
 
-    A floating point number from 2^53 on is none: it may be the id of several records.
+    A floating point number of 2^53 or more is not a key: it may be the id of several records.
     """
     number = f"abs(try_cast({text} AS DOUBLE))"
     whole = f"translate({text}, '0123456789', '') IN ('', '-')"
@@ -42,14 +43,14 @@ def key(text: str, form: str) -> str:
         f"CASE WHEN {form} {SCALAR} AND {text} <> '' AND NOT contains({text}, chr(0))"
         f" AND length({text}) <= {LONGEST_KEY}"
         f" THEN CASE WHEN {form} <> 'DOUBLE' OR {whole} THEN {text}"
-        # What SQL's double cannot hold is infinite here.
+        # A number that SQL's double cannot hold is infinite here.
         f" WHEN {number} < {_EXACT} AND ends_with({text}, '.0') THEN {text}[:-3]"
         f" WHEN {number} < {_EXACT} THEN {text} END END"
     )
 
 
 def truth(text: str, form: str) -> str:
-    """True or false, in the spellings that providers use, with spaces around them."""
+    """SQL for a boolean in the spellings that providers use; spaces around it are ignored."""
     spelled = f"lower(trim({text}, {_SPACE}))"
     return (
         f"CASE WHEN {form} NOT IN ('OBJECT', 'ARRAY', 'NULL')"
@@ -61,7 +62,7 @@ def truth(text: str, form: str) -> str:
 
 
 def blank(text: str, form: str) -> str:
-    """Whether there is nothing, or a text of nothing but spaces."""
+    """SQL for whether the value is missing, null, or a text of only spaces."""
     return (
         f"(coalesce({form}, 'NULL') = 'NULL'"
         f" OR ({form} = 'VARCHAR' AND trim({text}, {_SPACE}) = ''))"
@@ -69,14 +70,14 @@ def blank(text: str, form: str) -> str:
 
 
 def zoned(text: str, form: str) -> str:
-    """What DuckDB itself takes for a moment. A cast to TIMESTAMP would drop the offset."""
+    """SQL for a time that DuckDB itself can read. A cast to TIMESTAMP would drop the offset."""
     return f"CASE WHEN {form} = 'VARCHAR' THEN try_cast({text} AS TIMESTAMPTZ) END"
 
 
 def spelled(text: str, form: str, zoned: str) -> str:
-    """A moment in a form that DuckDB's cast does not know, put together again for it.
+    """SQL for a time in a format that DuckDB cannot read, rewritten in one that it can.
 
-    `zoned` is a column with what `zoned` gives.
+    The parameter `zoned` is a column with the result of the function `zoned`.
     """
     names = ", ".join(f"'{name}'" for name in _ISO_PARTS)
     parts = f"regexp_extract(upper(trim({text}, {_SPACE})), '{_ISO}', [{names}])"
@@ -87,11 +88,11 @@ def spelled(text: str, form: str, zoned: str) -> str:
 
 
 def moment(text: str, form: str, zoned: str, spelled: str) -> str:
-    """A moment as TIMESTAMP in UTC, where the session's zone is UTC.
+    """SQL for a time as TIMESTAMP in UTC; the session's time zone must be UTC.
 
-    It may be RFC 3339 or ISO 8601 (extended or basic, any offset, second 60), a date, or time
-    since 1970 in seconds, milli-, micro- or nanoseconds, each as text or as a number. A time
-    without an offset is UTC. `zoned` and `spelled` are columns with what those give.
+    The value may be RFC 3339 or ISO 8601 (extended or basic, any offset, second 60), a date, or
+    time since 1970 in seconds, milli-, micro- or nanoseconds, each as text or as a number. A time
+    without an offset is UTC. `zoned` and `spelled` are columns with the results of those functions.
     """
     return (
         f"CASE WHEN {zoned} IS NOT NULL THEN CASE"
@@ -103,17 +104,17 @@ def moment(text: str, form: str, zoned: str, spelled: str) -> str:
 
 
 def _of_digits(text: str) -> str:
-    # No regular expression: each is compiled for every batch, whether it is used or not.
+    # Not a regular expression, because DuckDB compiles each one for every batch, used or not.
     return f"translate(trim({text}, {_SPACE}), '0123456789.', '') = ''"
 
 
 def _counted(text: str) -> str:
-    """A moment out of digits: a date, a date with a time, or time since 1970 by its size."""
+    """SQL for a time in digits: a date, a date with a time, or time since 1970 by its size."""
     digits = f"trim({text}, {_SPACE})"
     number = f"try_cast({text} AS DOUBLE)"
     return (
-        # Neither is a time since 1970: such seconds are all of August 1970, such
-        # milliseconds are past the year 2500.
+        # Numbers in these two ranges are not times since 1970: as seconds, the first would be in
+        # August 1970; as milliseconds, the second would be after the year 2500.
         f"CASE WHEN length({digits}) = 8 AND {number} BETWEEN 19000000 AND 21999999"
         f" AND try_strptime({digits}, '%Y%m%d') IS NOT NULL THEN strptime({digits}, '%Y%m%d')"
         f" WHEN length({digits}) = 14 AND {number} BETWEEN 19e12 AND 22e12"
@@ -132,7 +133,7 @@ def _composed(p: str) -> str:
         f"CASE WHEN length({p}.zone) = 5 THEN {p}.zone[1:3] || ':' || {p}.zone[4:5]"
         f" WHEN {p}.zone[1:1] IN ('+', '-') THEN {p}.zone ELSE 'Z' END"
     )
-    # Second 60 is the first one of the next minute.
+    # Second 60 is read as the first second of the next minute.
     seconds = (
         f"CASE {p}.second WHEN '' THEN '00' WHEN '60' THEN '59'"
         f" ELSE {p}.second || '.' || {p}.fraction[1:6] || '0' END"

@@ -1,4 +1,4 @@
-"""Land a batch: staged records, dead letters and the checkpoint, in one transaction."""
+"""Write a batch to the warehouse: staged records, dead letters and checkpoint together."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ from elt_assets.sync.streams import StreamKey
 _LARGE_BATCH = 4 * 2**20
 _ROOM = 256 * 2**20
 _ROOM_BY_SIZE = 4
-"""A batch of more than so many bytes is given memory besides the limit: it is there as it came,
-as records, and mapped, and a single value of millions of characters several times more."""
+"""A batch of more than `_LARGE_BATCH` bytes gets `_ROOM` and `_ROOM_BY_SIZE` times its size of
+memory beyond the limit. It is in memory as pages, as records and as mapped rows; a single value of
+millions of characters takes several times more."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatheredPages:
-    """The pages of a batch, not mapped yet; `records_of` an earlier sync if they repeat its batch.
+    """The pages of a batch, not mapped yet.
 
-    `fetched` are the bytes that their first fetching brought.
+    `records_of` is the earlier sync whose batch they repeat, if any. `fetched` is the number of
+    bytes before unchanged pages were fetched in full.
     """
 
     number: int
@@ -49,21 +51,21 @@ class GatheredPages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pages."""
+        """The size of the pages in bytes."""
         return sum(len(page.body) for page in self.pages)
 
     @property
     def is_last(self) -> bool:
-        """Whether the last page is the last of all."""
+        """Whether no page follows this batch."""
         return self.pages[-1].next is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Pages mapped and not yet written; `last` is the last of them.
+    """A batch that is mapped but not yet written; `last` is its last page.
 
-    `mapped` are the records, rejected ones with their reason; None if `records_of`, an earlier
-    sync, has stored the same ones.
+    `mapped` has the records, rejected ones with their reason; None if the earlier sync `records_of`
+    has stored the same records.
     """
 
     number: int
@@ -84,7 +86,7 @@ class Batch:
 
 
 class Landing:
-    """Lands the batches of one extraction."""
+    """Maps and writes the batches of one extraction."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Landing:
         records: Sequence[str],
         previous: PreviousExtraction | None = None,
     ) -> None:
-        """Batches of `previous` that come again are not mapped again."""
+        """Batches that repeat a batch of `previous` are not mapped again."""
         self._warehouse = warehouse
         self._stream = key.stream
         self._ref = key.ref
@@ -107,17 +109,17 @@ class Landing:
         self._previous = previous
 
     def known_pages(self) -> list[KnownPage]:
-        """Pages landed before as they would be now, unless the provider has changed them."""
+        """Pages of the previous extraction that may be reused: the field map has not changed."""
         batches = () if self._previous is None else self._previous.batches.values()
         return [page for one in batches if one.mapping == self._mapping for page in one.pages]
 
     def gather(
         self, number: int, pages: Sequence[Page], again: Callable[[Page], Page]
     ) -> GatheredPages:
-        """The pages of batch `number` (from 0), and whether they repeat an earlier batch.
+        """Collect the pages of batch `number` (from 0); find whether they repeat an earlier batch.
 
-        `again` fetches in full a page that is known to be unchanged; it is called where the
-        batch differs from the one before. Uses neither the warehouse nor its instance.
+        `again` fetches an unchanged page in full; it is called if the batch as a whole differs
+        from the earlier one. This uses neither the warehouse nor its instance.
         """
         digests = [page_reuse.page_digest(page) for page in pages]
         digest = page_reuse.digest(self._mapping, digests)
@@ -132,10 +134,10 @@ class Landing:
         return GatheredPages(number, pages, digests, digest, records_of, fetched)
 
     def prepare(self, gathered: GatheredPages) -> Batch:
-        """The content of a batch. Writes nothing, so it may run during `land`.
+        """Map a batch. This writes nothing, so it may run during `land`.
 
-        Raises `PageUnreadable` for a page of which it is not clear where its list is, and
-        `BooksUnbalanced` when the records found in SQL are not as many as were counted.
+        Raises `PageUnreadable` for a page whose list of records is ambiguous, and
+        `BooksUnbalanced` when SQL finds another number of records than the pages had.
         """
         pages = gathered.pages
         fetched = sum(page.count for page in pages)
@@ -182,9 +184,9 @@ class Landing:
         )
 
     def land(self, state: ExtractionState, batch: Batch, moment: str) -> ExtractionState:
-        """Write the batch that follows `state` and return the state after it.
+        """Write the batch that follows `state`, and return the state after it.
 
-        Call inside a transaction; the new state is true once that is committed.
+        Call inside a transaction; the new state is valid once the transaction is committed.
         """
         if batch.mapped is not None:
             self._store(batch, batch.mapped, moment)
@@ -260,20 +262,20 @@ class Landing:
         self._warehouse.connection.unregister("mapped")
 
     def _may_have_two_lists(self, body: bytes) -> bool:
-        """Whether a name on the way to the list may stand in `body` more than once.
+        """Whether a name on the path to the list may occur in `body` more than once.
 
-        Told by counting bytes, a tenth of the time that parsing takes. A name can be spelled
-        otherwise only with a backslash.
+        Counting bytes takes a tenth of the time of parsing. A name can be spelled in another way
+        only with a backslash.
         """
         return bool(self._list_names) and (
             b"\\" in body or any(body.count(f'"{name}"'.encode()) > 1 for name in self._list_names)
         )
 
     def _refuse_two_lists(self, table: pa.Table) -> None:
-        """Raise `PageUnreadable` for a page with a name on the way to its list more than once.
+        """Raise `PageUnreadable` if a name on the path to a page's list occurs more than once.
 
-        JSON parsers disagree on which of them counts: the one that counted the records and
-        the one that splits them could be looking at different people.
+        JSON parsers disagree on which occurrence counts. The parser that counted the records and
+        the parser that splits them could otherwise read different lists.
         """
         for depth, name in enumerate(self._list_names):
             above = literal(object_path(self._list_names[:depth]))
@@ -292,7 +294,7 @@ class Landing:
     def seal(
         self, state: ExtractionState, certificate: Certificate, moment: str
     ) -> ExtractionState:
-        """Record the certificate; from now on nothing more is fetched for this sync."""
+        """Record the certificate; nothing more is fetched for this sync from then on."""
         self._warehouse.update(
             "extractions",
             "certificate = $certificate, sealed_at = $now::TIMESTAMP",

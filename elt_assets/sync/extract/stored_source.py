@@ -16,10 +16,10 @@ _PAGE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """Records of the sealed extraction `sync_id`, mapped by today's configuration.
+    """Records of the sealed extraction `sync_id`, mapped by the current configuration.
 
-    `provider` lends its field map and answers for single records; what the first reading
-    learned about completeness (`certificate`, `doubts`) holds for the second.
+    `provider` supplies the field map and answers probes. `certificate` and `doubts` are those of
+    the extraction that fetched the records.
     """
 
     warehouse: Queries
@@ -31,45 +31,45 @@ class StoredSource:
 
     @property
     def records(self) -> tuple[str, ...]:
-        """The page is the list."""
+        """Empty: a whole page is the list."""
         return ()
 
     @property
     def fields(self) -> FieldMap:
-        """The integration's field map as it is configured now."""
+        """The integration's current field map."""
         return self.provider.fields
 
     @property
     def incremental(self) -> Incremental | None:
-        """The first reading decided."""
+        """None: the extraction that fetched the records chose the sync mode."""
         return None
 
     @property
     def resumable(self) -> bool:
-        """What is kept has an order."""
+        """True: stored records have a fixed order."""
         return True
 
     @property
     def snapshot(self) -> bool:
-        """As the provider's; in how many attempts it was fetched stands in the certificate."""
+        """As the provider's; the certificate has the number of attempts that fetched it."""
         return self.provider.snapshot
 
     @property
     def probes(self) -> bool:
-        """As the provider does."""
+        """Whether the provider answers probes."""
         return self.provider.probes
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Ask the provider."""
+        """Probe the provider."""
         return self.provider.probe(missing, listed)
 
     @property
     def requests(self) -> int:
-        """Requests sent to the provider, which are those of probes."""
+        """The number of requests sent to the provider, all of them probes."""
         return self.provider.requests
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
-        """Yield the kept records in the order in which they came."""
+        """Yield the stored records in the order in which they were fetched."""
         batch, seq = (-1, -1) if cursor is None else (cursor["batch"], cursor["seq"])
         while True:
             rows = self.warehouse.execute(
@@ -119,5 +119,5 @@ class StoredSource:
             )
 
     def close(self) -> None:
-        """Give back the provider's connections."""
+        """Close the provider's connections."""
         self.provider.close()

@@ -13,19 +13,20 @@ from elt_assets.sync.state.versions import Version
 
 @dataclass(frozen=True, slots=True)
 class SyncMode:
-    """What to fetch; `since` (ISO 8601, UTC, or a source's mark) is set for an incremental
-    extraction only.
+    """What to fetch; `since` is set only for an incremental extraction.
+
+    It is a time (ISO 8601, UTC) or a source's mark.
     """
 
     mode: Mode = Mode.FULL
     since: str | None = None
     confirming: bool = False
-    """Whether it lists in another way than the one before, of which it confirms the deletes."""
+    """Whether to use another page size or order, to confirm deletes of the previous extraction."""
 
 
 EVERYTHING = SyncMode()
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-"""Times before it stand for "never", and some cannot be counted back from."""
+"""Earlier times stand for "never", and subtracting the overlap from some would overflow."""
 
 
 def choose_sync_mode(
@@ -35,19 +36,19 @@ def choose_sync_mode(
     now: str,
     configured_at: str = "",
 ) -> SyncMode:
-    """What an extraction that begins `now` fetches.
+    """Choose what an extraction that begins `now` fetches.
 
-    Everything, unless the provider can say what changed, everything has been read once and
-    the time to read it again (`full_every`) has not come, nor was the integration configured
-    again since (`configured_at`): what it lists would then not tell what is mapped otherwise
-    now. A watermark that has not come yet is a provider's mistake: nothing says what was
-    changed before it and not seen. Raises `PermanentError` when `requested` asks for what the
-    integration is not configured for.
+    It fetches only changes if the provider can list them, everything has been read once, that was
+    less than `full_every` ago, and the integration has not been reconfigured since
+    (`configured_at`): a listing of changes would lack the records that the new configuration maps
+    differently. It fetches everything if the watermark lies in the future, which is a provider's
+    mistake: changes before that time may not have been seen. Raises `PermanentError` when
+    `requested` is incremental and the integration is not configured for that.
     """
     if incremental is None:
         if requested is Mode.INCREMENTAL:
             raise PermanentError(
-                "an incremental sync was asked for and provider_data has no `incremental` for "
+                "an incremental sync was requested, but provider_data has no `incremental` for "
                 "this stream; add it, or sync without --incremental"
             )
         return EVERYTHING
@@ -66,9 +67,9 @@ def choose_sync_mode(
 
 
 def watermark(newest: str | None, began: str) -> str | None:
-    """How far an extraction that `began` then has seen, its newest change being `newest`.
+    """The watermark of an extraction that began at `began` and whose newest change is `newest`.
 
-    Never later than its beginning: a time in the future would hide every change until then.
+    It is never later than `began`: a time in the future would hide every change until then.
     """
     return None if newest is None else min(newest, began)
 

@@ -32,7 +32,7 @@ from elt_assets.sync.extract.scalars import SCALAR
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """SQL for a value as text, for its JSON type and for itself as JSON."""
+    """SQL for a value as text, for its JSON type and for the value as JSON."""
 
     text: str
     form: str
@@ -41,7 +41,7 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True)
 class _Pointed:
-    """The value of a plain path; every property that is read is fetched by the query."""
+    """The value of a plain path; reading a property makes the query fetch that form of it."""
 
     pointers: Pointers
     pointer: str
@@ -63,9 +63,9 @@ _Found = _Computed | _Pointed
 
 
 class _Fetched:
-    """What one function of DuckDB finds in a record at several JSON pointers (RFC 6901).
+    """The values that a DuckDB function extracts from a record at several JSON pointers (RFC 6901).
 
-    It parses the record once for all of them, and takes longer for each.
+    The function parses the record once for all pointers, but each pointer takes additional time.
     """
 
     def __init__(self, function: str, name: str) -> None:
@@ -74,28 +74,29 @@ class _Fetched:
         self._pointers: list[str] = []
 
     def at(self, pointer: str) -> str:
-        """The column that will have what is found there."""
+        """The name of the column that will have the value at `pointer`."""
         if pointer not in self._pointers:
             self._pointers.append(pointer)
         return f"{self._name}_{self._pointers.index(pointer) + 1}"
 
     @property
     def all(self) -> list[str]:
-        """SQL for the list of what is found, if anything is asked for."""
+        """SQL for the list of the extracted values; empty if no pointer was added."""
         pointed = ", ".join(map(literal, self._pointers))
         call = f"{self._function}(raw, [{pointed}]::VARCHAR[]) AS {self._name}s"
         return [call] if self._pointers else []
 
     @property
     def each(self) -> list[str]:
-        """SQL for the columns, out of the list."""
+        """SQL for the columns, taken from the list."""
         places = range(1, len(self._pointers) + 1)
         return [f"{self._name}s[{place}] AS {self._name}_{place}" for place in places]
 
 
 class Pointers:
-    """What a mapping needs of a record: what plain paths lead to, and `columns`, computed once
-    a record out of that.
+    """The values that a mapping needs of a record.
+
+    These are the values of plain paths, and `columns`, each computed from them once per record.
     """
 
     def __init__(self) -> None:
@@ -107,16 +108,16 @@ class Pointers:
 
     @property
     def fetched(self) -> list[str]:
-        """SQL for the lists of what plain paths lead to."""
+        """SQL for the lists with the values of plain paths."""
         return [*self.texts.all, *self.forms.all, *self.jsons.all]
 
     @property
     def members(self) -> list[str]:
-        """SQL for the columns out of these lists."""
+        """SQL for the columns taken from these lists."""
         return [*self.texts.each, *self.forms.each, *self.jsons.each]
 
     def find(self, value: Value) -> _Found:
-        """SQL for what a value of the field map is in a record."""
+        """SQL for a record's value of an expression of the field map."""
         if isinstance(value, Unordered):
             return self.find(value.value)
         if value == PARENT:
@@ -141,7 +142,7 @@ class Pointers:
         return self._computed[value]
 
     def column(self, name: str, sql: str) -> str:
-        """The column `name`, in which `sql` is computed once a record."""
+        """Add the column `name`, in which `sql` is computed once per record; return the name."""
         self.columns.append(f"{sql} AS {name}")
         return name
 
@@ -154,7 +155,7 @@ class Pointers:
         )
 
     def _selected(self, path: Path) -> _Found:
-        """A path through members of lists that meet a condition."""
+        """The value of a path that selects list members by a condition."""
         base, way = "raw", list[Segment]()
         for segment in path.segments:
             if not isinstance(segment, Where):
@@ -289,7 +290,7 @@ def _equality(text: str, form: str, wanted: Literal, negated: bool) -> str:
     elif isinstance(wanted, str):
         equal = f"coalesce({form} = 'VARCHAR' AND {text} = {literal(wanted)}, false)"
     else:
-        # A text that looks like the number is not the number, as everywhere in JSON.
+        # A text that looks like the number is not equal to the number, as everywhere in JSON.
         equal = (
             f"coalesce({form} {SCALAR} AND {form} <> 'VARCHAR'"
             f" AND try_cast({text} AS DOUBLE) = {wanted!r}, false)"

@@ -1,7 +1,7 @@
 """The workplace of an extraction: a slot of the worker pool and the attached warehouse.
 
-Both are given back while every thread of the extraction waits for the provider. The integration's
-lease stays, so that no other sync begins.
+Both are released while every thread of the extraction waits for the provider. The extraction keeps
+the integration's lease, so that no other sync of the integration begins.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from elt_assets.connectors import slot
 from elt_assets.storage.warehouse.warehouse import Warehouse
 
 _GRACE = 0.05
-"""Seconds without a new page after which the workplace is left. To leave and to return costs a few
-milliseconds, and a provider without latency never takes so long."""
+"""Seconds without a new page after which the workplace is released. Releasing and reacquiring it
+takes a few milliseconds; a provider without latency always answers sooner."""
 
 
 class Workplace:
-    """Counts the threads that work; the thread that makes it is one of them.
+    """Counts the working threads of an extraction, beginning with the thread that creates it.
 
-    With `may_leave` false nothing is ever given back: the pages come from the warehouse itself, or
-    from a source that computes while a reader waits.
+    With `may_leave` false, nothing is ever released: the pages come from the warehouse itself, or
+    from a source that computes them while a reader waits.
     """
 
     def __init__(self, warehouse: Warehouse, *, may_leave: bool) -> None:
@@ -35,23 +35,23 @@ class Workplace:
         self._lock = threading.Lock()
 
     def arrived(self) -> None:
-        """Another page is there."""
+        """Record that another page has arrived."""
         self._arrived += 1
 
     def join(self) -> None:
-        """Another thread begins to work."""
+        """Record that another thread begins to work."""
         with self._lock:
             self._working += 1
 
     def quit(self) -> None:
-        """A thread has ended; what the others wait for is there by now, or never comes."""
+        """Record that a thread has ended; the items that others await exist or will never come."""
         with self._lock:
             self._working -= 1
 
     def wait(self, changed: threading.Condition, ready: Callable[[], bool]) -> None:
-        """Wait until `ready`, which is notified by `changed`; leave if no page arrives meanwhile.
+        """Wait until `ready`, which `changed` notifies; release the workplace if no page arrives.
 
-        Raises what attaching the warehouse again raises.
+        Raises the errors of attaching the warehouse again.
         """
         with changed:
             if not self._may_leave:

@@ -231,7 +231,7 @@ def test_every_stream_is_tested_and_one_that_cannot_be_read_hides_no_other(
         assert tested.status == 1
         assert "users:" in tested.out
         assert "groups: page 1" in tested.err
-        assert "what leads to the next page counts (page=2)" in tested.err
+        assert "the link to the next page contains a count (page=2)" in tested.err
         assert "email is the same in every record" in tested.err
         assert "missing records cannot be asked for" in tested.err
         found = elt_assets("integrations", "test", "org-001:okta-main", "--all-streams", "--json")
