@@ -196,7 +196,7 @@ def test_a_certificate_that_does_not_match(
     platform.registry.add(REF, "ldap", data)
     assert synced("good").error is None
     platform.registry.update(REF, data | {"connection": data["connection"] | {"host": "localhost"}})
-    refused(platform, synced("bad"), "localhost shows a certificate that does not prove")
+    refused(platform, synced("bad"), "localhost shows a certificate that cannot be verified")
 
 
 def test_an_unknown_host_key(

@@ -1,7 +1,7 @@
-"""Places in the history of an Active Directory domain controller, which numbers its changes.
+"""Marks in the numbered changes of an Active Directory domain controller.
 
-Each controller numbers on its own, and one that was restored from a backup begins to count under
-another identity. A mark therefore names the controller, and means nothing at another one.
+Each controller numbers its own changes, and one that was restored from a backup gets another
+identity for its numbers. A mark therefore names the controller, and is not valid at another one.
 Source: Microsoft, "Polling for Changes Using uSNChanged", and [MS-ADTS] 3.1.1.1.9, read in
 November 2026.
 """
@@ -22,7 +22,7 @@ _ANYTHING = "(objectClass=*)"
 
 @dataclass(frozen=True, slots=True)
 class ChangeMark:
-    """The number of a controller's newest change, and the identity under which it counts."""
+    """The number of a controller's newest change, and the controller's identity."""
 
     number: int
     controller: str
@@ -32,7 +32,10 @@ class ChangeMark:
 
 
 def current_mark(session: LdapSession) -> ChangeMark:
-    """Where the controller of this connection stands. Raises `ProviderRefused`."""
+    """The mark of this connection's controller now.
+
+    Raises `ProviderRefused` if the server does not number its changes, or hides its identity.
+    """
     (root,) = session.search(
         Search("", "base", _ANYTHING, ("dsServiceName", "highestCommittedUSN"))
     ).entries or (None,)
@@ -56,34 +59,34 @@ def current_mark(session: LdapSession) -> ChangeMark:
     )
     if controller is None:
         raise ProviderRefused(
-            f"the account may not read invocationId of {service}, which tells domain controllers "
-            "apart; allow it, or remove incremental.by"
+            f"the account may not read invocationId of {service}, which identifies the domain "
+            "controller; allow it, or remove incremental.by"
         )
     return ChangeMark(int(newest), controller)
 
 
 def changed_since(mark: str, current: ChangeMark) -> str:
-    """A filter for what was changed after `mark`.
+    """A filter for entries that changed after `mark`.
 
-    Raises `MarkRefused` where it is not of the controller that stands at `current`.
+    Raises `MarkRefused` if `mark` is of another controller than `current`, or a later one.
     """
     since = parsed_mark(mark)
     if since.controller != current.controller:
         raise MarkRefused(
-            "this is another domain controller than that of the last sync, or it was restored; "
+            "the domain controller is not the one of the last sync, or it was restored; "
             "everything is listed. Name one controller in connection.host"
         )
     if since.number > current.number:
         raise MarkRefused(
-            "the domain controller has gone back behind the changes that were read from it; "
-            "everything is listed"
+            "the domain controller's newest change has a lower number than the changes already "
+            "read from it; everything is listed"
         )
     return f"(uSNChanged>={since.number + 1})"
 
 
 def parsed_mark(text: str) -> ChangeMark:
-    """A mark from its text. Raises `MarkRefused` for what is none."""
+    """Parse a mark. Raises `MarkRefused` for a text that is no mark."""
     found = _MARK.fullmatch(text)
     if found is None:
-        raise MarkRefused("what was kept of the last sync is no mark of a domain controller")
+        raise MarkRefused("the stored mark of the last sync is not one of a domain controller")
     return ChangeMark(int(found["number"]), found["controller"])

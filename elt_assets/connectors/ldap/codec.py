@@ -1,7 +1,7 @@
 """LDAP messages as bytes (RFC 4511): requests are encoded by ldap3, answers are decoded here.
 
-ldap3's own decoder is slower and takes lengths on trust. Connecting, TLS, deadlines and limits are
-in `session`.
+ldap3's own decoder is slower and trusts the lengths in a message. Connecting, TLS, deadlines and
+limits are in `session`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pyasn1.error import PyAsn1Error
 from elt_assets.errors import InvalidInput, PageUnreadable
 
 _asn1: Any = asn1
-"""Its stubs do not know `encode`."""
+"""Typed as `Any`, because its stubs lack `encode`."""
 
 Scope = Literal["base", "one_level", "subtree"]
 
@@ -33,15 +33,15 @@ _SCOPES: dict[Scope, str] = {"base": BASE, "one_level": LEVEL, "subtree": SUBTRE
 _PAGED = "1.2.840.113556.1.4.319"
 _START_TLS = "1.3.6.1.4.1.1466.20037"
 _BIND, _ENTRY, _DONE, _REFERENCE, _EXTENDED = 0x61, 0x64, 0x65, 0x73, 0x78
-"""Tags of what a server answers (RFC 4511, section 4)."""
+"""Tags of a server's answers (RFC 4511, section 4)."""
 _REFERRALS = 0xA3
 _MALFORMED = (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
-"""What ldap3 raises for a filter that is none, besides its own errors."""
+"""Exceptions that ldap3 raises for an invalid filter, in addition to its own errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search request; with `page_size` it asks for one page that follows `cookie`."""
+    """A search request; with `page_size`, it requests the page after `cookie`."""
 
     base: str
     scope: Scope
@@ -70,7 +70,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The end of an operation. `cookie` is None where the server did not page its answer."""
+    """The end of an operation. `cookie` is None if the server did not page its answer."""
 
     code: int
     message: str
@@ -79,22 +79,23 @@ class Result:
 
 
 def bind_request(number: int, user: str, password: str) -> bytes:
-    """A simple bind, anonymous without a user."""
+    """The request of a simple bind; without a user, the bind is anonymous."""
     if user:
         return _message(number, "bindRequest", bind_operation(3, SIMPLE, user, password))
     return _message(number, "bindRequest", bind_operation(3, ANONYMOUS))
 
 
 def start_tls_request(number: int) -> bytes:
-    """The extended operation after which TLS is negotiated."""
+    """The request of the extended operation StartTLS."""
     return _message(number, "extendedReq", extended_operation(_START_TLS))
 
 
 def search_request(number: int, search: Search) -> bytes:
-    """A search. Raises `InvalidInput` for a filter that is none."""
+    """The request of a search. Raises `InvalidInput` for an invalid filter."""
     controls = [show_deleted_control(True)] if search.deleted else []
     if search.page_size is not None:
-        # Critical: a server that cannot page must refuse instead of listing a part.
+        # The control is critical, so a server that cannot page refuses the search and does not
+        # list only a part.
         controls.append(paged_search_control(True, search.page_size, search.cookie))
     try:
         request = search_operation(
@@ -111,11 +112,11 @@ def search_request(number: int, search: Search) -> bytes:
         )
         return _message(number, "searchRequest", request, controls or None)
     except (LDAPExceptionError, PyAsn1Error, *_MALFORMED):
-        raise InvalidInput(f"{search.filter!r} is no LDAP filter (RFC 4515)") from None
+        raise InvalidInput(f"{search.filter!r} is not an LDAP filter (RFC 4515)") from None
 
 
 def check_filter(text: str) -> str:
-    """The filter itself. Raises `ValueError` where it is none."""
+    """Return the filter. Raises `ValueError` if it is invalid."""
     try:
         search_request(1, Search("", "base", text, ("1.1",)))
     except InvalidInput as error:
@@ -124,12 +125,12 @@ def check_filter(text: str) -> str:
 
 
 def equals(attribute: str, value: bytes) -> str:
-    """A filter for one value, every byte of which is escaped where it has to be."""
+    """A filter for one value, with all bytes escaped but ASCII letters and digits."""
     return f"({attribute}={escaped(value)})"
 
 
 def escaped(value: bytes) -> str:
-    """A value as it stands in a filter."""
+    """A value escaped for a filter."""
     return "".join(
         chr(byte) if chr(byte).isascii() and chr(byte).isalnum() else f"\\{byte:02x}"
         for byte in value
@@ -137,14 +138,15 @@ def escaped(value: bytes) -> str:
 
 
 def any_of(filters: Sequence[str]) -> str:
-    """A filter that holds where one of `filters` does."""
+    """A filter that matches what one of `filters` matches."""
     return filters[0] if len(filters) == 1 else f"(|{''.join(filters)})"
 
 
 def decoded(message: bytes) -> tuple[int, LdapEntry | Reference | Result | None]:
-    """The number of the request that a message belongs to, and what it says.
+    """Decode a message to the number of its request and its content.
 
-    None is a message of another kind. Raises `PageUnreadable` for what is not LDAP.
+    The content is None for a message of another kind. Raises `PageUnreadable` for bytes that are
+    not LDAP.
     """
     try:
         return _decoded(message)
@@ -198,11 +200,14 @@ def _result(message: bytes, begin: int, end: int, further: Sequence[_Part]) -> R
 
 
 _Part = tuple[int, int, int]
-"""The tag of a part of a message, and where its content begins and ends."""
+"""A part of a message: its tag, and where its content begins and ends."""
 
 
 def _parts(message: bytes, at: int, end: int) -> list[_Part]:
-    """The parts that fill a message from `at` to `end`, by the lengths they give (X.690, 8.1)."""
+    """The parts of a message between `at` and `end`, by their stated lengths (X.690, 8.1).
+
+    Raises `ValueError` if a part exceeds `end`.
+    """
     found = []
     while at < end:
         tag, length = message[at], message[at + 1]

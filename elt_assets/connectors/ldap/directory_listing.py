@@ -1,8 +1,8 @@
-"""Listing the entries of one search, page by page, from the beginning or from a place in it.
+"""List the entries of one search, page by page, from the beginning or from a saved position.
 
-A cookie of paged results belongs to its connection. A listing that goes on in another one reads
-the entries before its place again and compares them, by a digest of their keys in order. Where
-they are others, the place means nothing and the listing begins again.
+A cookie of paged results is valid only on its connection. A listing that continues on another
+connection therefore reads the entries before its position again and compares a digest of their
+keys. If the digest differs, the position is not valid and the listing begins again.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from elt_assets.errors import PermanentError, PositionRefused
 
 
 class SearchPosition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a listing stands: pages asked for, entries behind it, and a digest of their keys."""
+    """A position in a listing: the pages and entries read so far, and a digest of their keys."""
 
     pages: int = 0
     entries: int = 0
     digest: str = ""
     after: str | None = None
-    """The last member that was listed of the group behind the place."""
+    """The key of the last listed member, if the position is inside the next group."""
     elsewhere: str | None = None
-    """A host that holds a part of what was listed so far."""
+    """A host that holds a part of the tree that was listed so far."""
     unread: int = 0
-    """Members that could not be read so far."""
+    """Number of members that could not be read so far."""
     deleted: bool = False
-    """Whether it is a place among deleted objects, which are read behind the others."""
+    """Whether the position is among deleted objects, which are read after the others."""
     mark: str | None = None
-    """Where the domain controller's history stood when the listing began."""
+    """The domain controller's mark when the listing began."""
 
     def past(self, entries: int, digest: str) -> SearchPosition:
-        """The place behind an entry."""
+        """The position after `entries` entries with the digest `digest`."""
         return msgspec.structs.replace(self, entries=entries, digest=digest, after=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Entries behind a place, the place behind each of them, and the one behind the page."""
+    """The entries of a page, the position after each of them, and the one after the page."""
 
     entries: Sequence[LdapEntry]
     places: Sequence[SearchPosition]
@@ -53,7 +53,7 @@ class Listed:
 
 
 def resumed(cursor: Cursor | None) -> SearchPosition:
-    """The place that a cursor holds."""
+    """The position in a cursor. Raises `PermanentError` for a cursor of another kind."""
     if cursor is None:
         return SearchPosition()
     try:
@@ -73,10 +73,10 @@ def listed(
     most_pages: int,
     keep_elsewhere: bool,
 ) -> Iterator[Listed]:
-    """The pages of `search` behind `place`, at least one, the last one marked as such.
+    """The pages of `search` after `place`; there is at least one, and the last has `last` set.
 
-    Raises `PositionRefused` where other entries stand before the place than did, and what
-    `Session.search` raises.
+    Raises `PositionRefused` if the entries before the position are no longer the same, and the
+    errors of `LdapSession.search`.
     """
     at = SearchPosition(elsewhere=place.elsewhere, unread=place.unread, mark=place.mark)
     target, cookie = place, b""
@@ -96,7 +96,7 @@ def listed(
         entries, cookie = answer.entries[fresh:], answer.cookie or b""
         cut_short = answer.cut_short
         if cut_short is None and answer.cookie is None:
-            cut_short = "the directory took no notice that its answer was to be paged"
+            cut_short = "the directory ignored that its answer was requested in pages"
         if cut_short is None and cookie and at.pages >= most_pages:
             cut_short = f"page limit of {most_pages:,} reached"
         last = cut_short is not None or not cookie
@@ -109,12 +109,12 @@ def listed(
 
 
 def doubts(place: SearchPosition) -> tuple[str, ...]:
-    """Why a listing that came to this place may lack something."""
+    """The reasons why a listing that ends at this position may be incomplete."""
     found = []
     if place.elsewhere is not None:
         found.append(
-            f"a part of what was searched is held by {place.elsewhere} and was not read; connect "
-            "that server too, or say referrals: ignore where it holds none of these records"
+            f"a part of the searched tree is held by {place.elsewhere} and was not read; connect "
+            "that server too, or set referrals: ignore if it holds none of these records"
         )
     if place.unread:
         found.append(f"{place.unread:,} members of groups could not be read")
@@ -123,8 +123,8 @@ def doubts(place: SearchPosition) -> tuple[str, ...]:
 
 def _moved(place: SearchPosition) -> PositionRefused:
     return PositionRefused(
-        f"the directory lists other entries than before the interruption among the first "
-        f"{place.entries:,}; the listing begins again"
+        f"the first {place.entries:,} entries of the directory are not the same as before the "
+        "interruption; the listing begins again"
     )
 
 

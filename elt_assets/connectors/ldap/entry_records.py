@@ -1,6 +1,6 @@
-"""An entry as a JSON record: the values that people know, under the names that were asked for.
+"""Convert an entry to a JSON record, with readable values under the names of the configuration.
 
-GUIDs, SIDs and times are written as text. Which entries there are is decided in `ldap_source`.
+GUIDs, SIDs and times are written as text. The entries are listed in `ldap_source`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NEVER = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class EntryShape:
-    """Which attributes a record has, by their names in lower case, and which of them are lists."""
+    """The attributes of a record by their names in lower case, and those that are lists."""
 
     names: Mapping[str, str]
     several: frozenset[str]
@@ -61,12 +61,12 @@ class EntryShape:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """What has to be asked for."""
+        """The attributes to request."""
         computing = _ENABLED_BY if ENABLED in self.computed else ()
         return (*self.names.values(), *(one for one in computing if one.lower() not in self.names))
 
     def record(self, entry: LdapEntry) -> dict[str, Value]:
-        """The entry as an object. Names differ from those asked for in nothing, not in case."""
+        """The entry as an object; its names are spelled as in the configuration."""
         found: dict[str, Value] = {}
         for spelled, values in entry.attributes.items():
             lower = spelled.lower()
@@ -87,7 +87,7 @@ class EntryShape:
 
 
 def shape(names: Iterable[str], several: Iterable[str]) -> EntryShape:
-    """The shape of records in which `names` are looked at."""
+    """The shape of records in which expressions use `names`, with lists for `several`."""
     names = list(names)
     attributes = {name.lower(): name for name in names if name not in COMPUTED}
     return EntryShape(
@@ -98,19 +98,19 @@ def shape(names: Iterable[str], several: Iterable[str]) -> EntryShape:
 
 
 def values_of(entry: LdapEntry, attribute: str) -> list[bytes]:
-    """The values of an attribute, however the server spells its name."""
+    """The values of an attribute, whose name the server may spell in upper or lower case."""
     lower = attribute.lower()
     return next((found for name, found in entry.attributes.items() if name.lower() == lower), [])
 
 
 def key_of(entry: LdapEntry, attribute: str) -> str | None:
-    """The attribute that identifies an entry, as it stands in the record."""
+    """The value of the attribute that identifies an entry, as text; None without one."""
     texts = [written(attribute.lower(), value) for value in values_of(entry, attribute)]
     return min((text for text in texts if text is not None), default=None)
 
 
 def enabled(entry: LdapEntry) -> bool:
-    """Whether nothing says that the account is switched off. A lock that ends by itself is none."""
+    """Whether the account is enabled. A temporary lock does not count as disabled."""
     for value in values_of(entry, "userAccountControl"):
         if value.lstrip(b"-").isdigit() and int(value) & _ACCOUNT_DISABLED:
             return False
@@ -120,7 +120,7 @@ def enabled(entry: LdapEntry) -> bool:
 
 
 def written(lower: str, value: bytes) -> str | None:
-    """A value as text, by its attribute's name in lower case; base64 where it is no text."""
+    """A value as text, depending on its attribute (in lower case); base64 for other bytes."""
     if lower in GUIDS and len(value) == 16:
         return str(uuid.UUID(bytes_le=value))
     if lower in SIDS:
@@ -137,7 +137,7 @@ def written(lower: str, value: bytes) -> str | None:
 
 
 def read_back(attribute: str, text: str) -> bytes | None:
-    """The value that `written` gave as `text`, or None where it cannot have been one."""
+    """The value for which `written` returned `text`; None if there is no such value."""
     lower = attribute.lower()
     try:
         if lower in GUIDS:
@@ -150,7 +150,7 @@ def read_back(attribute: str, text: str) -> bytes | None:
 
 
 def moment(since: str) -> str:
-    """A moment in ISO 8601 as LDAP writes it; fractions of a second are cut off."""
+    """A time in ISO 8601 as LDAP's generalized time; fractions of a second are cut off."""
     return datetime.fromisoformat(since).astimezone(UTC).strftime("%Y%m%d%H%M%S") + ".0Z"
 
 
@@ -163,7 +163,7 @@ def _time(text: str) -> str:
 
 
 def _filetime(text: str) -> str | None:
-    """Tenths of microseconds since 1601; 0 and the largest number mean never."""
+    """A time in tenths of microseconds since 1601 as text; None for 0 and the largest: never."""
     if not text.isdigit() or len(text) > 19:
         return text
     ticks = int(text)
@@ -176,7 +176,10 @@ def _filetime(text: str) -> str | None:
 
 
 def _sid(value: bytes) -> str:
-    """S-1-5-21-…: revision, count of parts, authority (big end first), parts (little end)."""
+    """A SID as text, S-1-5-21-…
+
+    Its bytes: revision, number of parts, authority (big-endian), parts (little-endian).
+    """
     if len(value) < 8 or len(value) != 8 + 4 * value[1]:
         return base64.b64encode(value).decode()
     parts = [int.from_bytes(value[at : at + 4], "little") for at in range(8, len(value), 4)]

@@ -1,4 +1,4 @@
-"""The shape of an LDAP integration's provider_data: what a person writes to connect one.
+"""The models of an LDAP integration's provider_data.
 
 Every description appears in the JSON Schema and in the documentation.
 """
@@ -29,7 +29,7 @@ from elt_assets.connectors.source import Incremental
 MEMBERSHIPS = "group_memberships"
 DN, ENABLED = "$dn", "$enabled"
 COMPUTED = {DN, ENABLED}
-"""Names in a record that are no attributes."""
+"""Names in a record that are computed and not attributes."""
 MEMBERSHIP = ("group", "member", "kind")
 """Names in the record of a membership."""
 
@@ -85,26 +85,26 @@ class LdapConnection(_Model):
         description="Name of the server, as its certificate has it."
     )
     port: int | None = Field(
-        None, ge=1, le=65535, description="Its port, if not 636, or 389 without LDAPS."
+        None, ge=1, le=65535, description="Port, if not 636, or 389 without LDAPS."
     )
     tls: Literal["ldaps", "start_tls", "off"] = Field(
         "ldaps",
-        description="TLS from the start, after StartTLS, or none: then the password and all "
-        "entries are sent in the clear.",
+        description="TLS from the start, TLS after StartTLS, or none. With off, the password and "
+        "all entries are sent unencrypted.",
     )
     tls_ca: Annotated[str, AfterValidator(_whole_path)] | None = Field(
         None, description="File of the authority that signed the server's certificate."
     )
     user: Name | None = Field(
         None,
-        description="Distinguished name of the account, or in Active Directory "
-        "name@domain; it may only read. Without one the bind is anonymous.",
+        description="Distinguished name of the account, or in Active Directory name@domain; the "
+        "account needs read access only. Without one the bind is anonymous.",
     )
     password: Secret | None = Field(None, description="Where the password is kept.")
 
     @property
     def port_used(self) -> int:
-        """The port that is connected to."""
+        """The port to connect to."""
         return self.port or _PORTS[self.tls]
 
     @model_validator(mode="after")
@@ -115,23 +115,23 @@ class LdapConnection(_Model):
 
 
 class LdapMembership(_Model):
-    """How a group says who belongs to it."""
+    """How a group lists its members."""
 
     attribute: Attribute = Field(
-        "member", description="The group's attribute: member, uniqueMember, memberUid."
+        "member", description="The group's attribute: member, uniqueMember or memberUid."
     )
     names: Attribute | None = Field(
         None,
-        description="Attribute of the member that the values repeat, such as uid for memberUid; "
-        "left out where they are distinguished names.",
+        description="The member's attribute with the same value, such as uid for memberUid; "
+        "left out if the values are distinguished names.",
     )
     nested: bool = Field(
-        False, description="Whether members of a group in the group belong to it as well."
+        False, description="Whether members of a nested group belong to the outer group as well."
     )
 
 
 class LdapIncremental(_Model):
-    """Reading only the entries that changed, by the time or the number of their last change."""
+    """Reads only the entries that changed, by the time or the number of their last change."""
 
     by: Literal["time", "usn"] = Field(
         "time",
@@ -140,18 +140,20 @@ class LdapIncremental(_Model):
         "full.",
     )
 
-    full_every: Span = Field("7d", description="How often everything is read all the same.")
+    full_every: Span = Field("7d", description="How often all entries are read nevertheless.")
     overlap: Span = Field(
-        "5m", description="How far before the newest change reading begins; by time."
+        "5m",
+        description="With by: time, how far before the newest known change the next extraction "
+        "begins.",
     )
     deleted: bool = Field(
         False,
-        description="Active Directory: whether deleted objects are read, too, so that who left is "
+        description="Active Directory: whether deleted objects are read, too, so that deletes are "
         "known without a full listing. The account must be allowed to list them.",
     )
 
     def seam(self) -> Incremental:
-        """What the engine plans with."""
+        """The same settings in the engine's form."""
         by_mark = self.by == "usn"
         return Incremental(duration(self.full_every), duration(self.overlap), by_mark)
 
@@ -159,31 +161,38 @@ class LdapIncremental(_Model):
 class LdapStream(_Model):
     """One kind of record and the search that lists it."""
 
-    filter: Filter = Field(description="Which entries, e.g. (objectClass=inetOrgPerson).")
+    filter: Filter = Field(
+        description="LDAP filter for the entries, e.g. (objectClass=inetOrgPerson)."
+    )
     base: Name | None = Field(
         None, description="Where the search begins, if not at the integration's base."
     )
     scope: Literal["subtree", "one_level"] = Field(
-        "subtree", description="Everything below the base, or only the entries right below it."
+        "subtree", description="All entries below the base, or only those directly below it."
     )
     page_size: int = Field(
-        500, ge=1, le=10_000, description="Entries of one page; Active Directory sends 1000."
+        500,
+        ge=1,
+        le=10_000,
+        description="Entries of one page; Active Directory sends 1000 at most.",
     )
     several: list[Attribute] = Field(
         [],
-        description="Attributes whose values are a list. Of any other the first value in "
-        "alphabetical order is taken. memberOf and proxyAddresses are lists without being named.",
+        description="Attributes whose values are a list. Any other attribute has its first value "
+        "in alphabetical order. memberOf and proxyAddresses are always lists.",
     )
     referrals: Literal["incomplete", "ignore"] = Field(
         "incomplete",
-        description="What it means that another server holds a part of what is searched. Ignore "
-        "it where that part holds no records of this stream.",
+        description="Whether the listing is incomplete if another server holds a part of the "
+        "searched tree. Write ignore if that part holds no records of this stream.",
     )
     incremental: LdapIncremental | None = Field(
         None, description="Set to read only what changed between full listings."
     )
     members: LdapMembership | None = Field(
-        None, description="For group_memberships: the filter finds groups, this their members."
+        None,
+        description="For group_memberships, where the filter finds the groups: how a group lists "
+        "its members.",
     )
     fields: Fields
     unordered: Unsorted = []
@@ -210,10 +219,10 @@ class LdapData(_Model):
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."
     )
-    connection: LdapConnection = Field(description="Which server, and who logs in.")
+    connection: LdapConnection = Field(description="The server, and the account to log in as.")
     directory: Literal["active_directory", "openldap"] = Field(
-        description="active_directory (Samba, too), or openldap for servers that give each entry "
-        "entryUUID and entryDN (RFC 4530, RFC 5020)."
+        description="active_directory (also for Samba), or openldap for servers whose entries "
+        "have entryUUID and entryDN (RFC 4530, RFC 5020)."
     )
     base: Name = Field(description="Where searches begin, e.g. dc=acme,dc=example.")
     streams: dict[str, LdapStream] = Field(min_length=1, description="Streams by name: users.")
@@ -223,7 +232,7 @@ class LdapData(_Model):
     priority: Priority = 0
 
     def id_attribute(self, stream: str) -> str:
-        """The attribute that identifies an entry of a stream; for memberships see `memberships`."""
+        """The attribute that identifies an entry of a stream, which may be absent in `streams`."""
         known = self.streams.get(stream)
         if known is None:
             return "objectGUID" if self.directory == "active_directory" else "entryUUID"
@@ -231,19 +240,19 @@ class LdapData(_Model):
 
     @property
     def deleted_objects(self) -> str:
-        """Where Active Directory keeps what was deleted: below the domain that the base is in."""
+        """The container of deleted objects in Active Directory, below the domain of the base."""
         parts = re.split(r"(?<!\\),", self.base)
         domain = [part for part in parts if part.strip().lower().startswith("dc=")]
         return ",".join(["CN=Deleted Objects", *domain])
 
     @property
     def changed_attribute(self) -> str:
-        """When an entry was changed."""
+        """The attribute with the time of an entry's last change."""
         return "whenChanged" if self.directory == "active_directory" else "modifyTimestamp"
 
     @property
     def dn_attribute(self) -> str:
-        """The attribute by which an entry can be searched for by its name."""
+        """The attribute for searching an entry by its distinguished name."""
         return "distinguishedName" if self.directory == "active_directory" else "entryDN"
 
     @model_validator(mode="after")
@@ -277,7 +286,7 @@ class LdapData(_Model):
 
 
 def attribute_of(expression: str) -> str:
-    """The attribute that an expression is the plain name of, or an empty text."""
+    """The attribute, if the expression is only an attribute's name; otherwise an empty text."""
     match parse(expression):
         case Path((str(name),)) if name not in COMPUTED:
             return name

@@ -40,9 +40,9 @@ from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailab
 from elt_assets.identifiers import IntegrationRef
 
 _AT_ONCE = 50
-"""Entries that one search by key is for."""
+"""Most keys in one search for missing entries."""
 _MOST_VALUES = 500_000
-"""Values of one attribute of one entry."""
+"""Most values of one attribute of one entry."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -69,22 +69,22 @@ class LdapSource:
 
     @property
     def incremental(self) -> Incremental | None:
-        """Entries carry the time and the number of their last change."""
+        """Set where the configuration says that only changes are read."""
         return None if self._stream.incremental is None else self._stream.incremental.seam()
 
     @property
     def snapshot(self) -> bool:
-        """Pages of a directory are read one after the other, while it changes."""
+        """False: the directory may change while its pages are read one after the other."""
         return False
 
     @property
     def resumable(self) -> bool:
-        """The entries before the place are read again and compared."""
+        """True: the entries before the position are read again and compared."""
         return True
 
     @property
     def probes(self) -> bool:
-        """An entry can be searched for by its key."""
+        """True: an entry can be searched for by its key."""
         return True
 
     @property
@@ -94,7 +94,7 @@ class LdapSource:
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A page is a list of entries."""
+        """Empty: a page is itself the list of entries."""
         return ()
 
     @property
@@ -103,7 +103,7 @@ class LdapSource:
         return self._fields
 
     def otherwise(self) -> None:
-        """From now on list with pages of another length."""
+        """From now on list with another page size."""
         self._page_size = max(1, self._page_size // 2 + 1)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
@@ -133,9 +133,9 @@ class LdapSource:
     def _begun(
         self, session: LdapSession, place: SearchPosition, since: str | None
     ) -> tuple[SearchPosition, str | None]:
-        """The place with the mark of its listing, and the filter for what was changed `since`.
+        """The position with its listing's mark, and the filter for entries changed `since`.
 
-        Raises `MarkRefused` or `PositionRefused` where the server is another one by now.
+        Raises `MarkRefused` if the server is no longer the one of the mark.
         """
         if self.incremental is None or not self.incremental.by_mark:
             when = since and f"({self._config.changed_attribute}>={entry_records.moment(since)})"
@@ -162,7 +162,7 @@ class LdapSource:
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Search for entries by key below the stream's base and with its filter.
 
-        Each search is for a control, too: an entry that was just listed.
+        Each search also includes a control, an entry that was just listed.
         """
         found = dict.fromkeys(missing, Presence.UNKNOWN)
         chosen = controls(missing, listed)
@@ -177,14 +177,14 @@ class LdapSource:
             if self._sessions.closed:
                 raise
         except (ProviderRefused, PageUnreadable):
-            # The search itself is refused: nothing is known of the rest.
+            # The search itself is refused, so the remaining entries stay UNKNOWN.
             pass
         finally:
             session.close()
         return found
 
     def close(self) -> None:
-        """End what is under way."""
+        """End searches that are under way and close the connections."""
         self._sessions.close()
 
     def _present(
@@ -221,7 +221,10 @@ class LdapSource:
         return Search(self._base, self._stream.scope, text, tuple(attributes), self._page_size)
 
     def _of_deleted(self, changed: str | None) -> Search | None:
-        """The search for what was deleted since; attributes that its filter names may be gone."""
+        """The search for objects deleted since then, or None.
+
+        It does not use the stream's filter: a deleted object may lack attributes of the filter.
+        """
         incremental = self._stream.incremental
         if changed is None or incremental is None or not incremental.deleted:
             return None
@@ -267,7 +270,7 @@ def open_ldap(
     secrets: Secrets,
     limits: FetchLimits,
 ) -> Source:
-    """A stream of entries, or of memberships."""
+    """Open a stream of entries, or of memberships."""
     if config.streams[stream].members is not None:
         from elt_assets.connectors.ldap.memberships import MembershipSource
 
@@ -276,7 +279,7 @@ def open_ldap(
 
 
 def _fields(config: LdapData, stream: LdapStream) -> FieldMap:
-    """The fields of the stream, and with changes alone the time by which they are found."""
+    """The fields of the stream; with `incremental`, also `source_updated_at` and `deleted`."""
     fields = parsed(stream.fields, stream.unordered)
     if stream.incremental is not None and "source_updated_at" not in fields:
         fields["source_updated_at"] = parse(config.changed_attribute)

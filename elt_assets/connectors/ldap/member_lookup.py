@@ -1,7 +1,8 @@
-"""Who the members of a group are: the entries behind the names that it lists.
+"""Find the entries of a group's members by the names that the group lists.
 
-Names are looked up several at once and kept, up to a bound. A name without an entry is none; one
-whose entry another server holds, or that may not be read, is unread.
+Several names are looked up at once, and results are cached up to a limit. A name without an entry
+is not a member. A name counts as unread if the account may not read its entry, or if another server
+holds it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from elt_assets.connectors.ldap.session import LdapSession
 from elt_assets.errors import PageUnreadable, ProviderRefused
 
 _AT_ONCE = 100
-"""Names that one search is for."""
+"""Most names in one search."""
 _KEPT = 100_000
-"""Names whose entries are remembered."""
+"""Most names whose entries are cached."""
 _GROUP_CLASSES = frozenset({b"group", b"groupofnames", b"groupofuniquenames", b"posixgroup"})
 
 
@@ -34,7 +35,7 @@ class Member:
 
 
 class MemberLookup:
-    """Looks members up. `unread` counts the names whose entries could not be read."""
+    """Looks up members. `unread` counts the names whose entries could not be read."""
 
     def __init__(
         self, config: LdapData, members: LdapMembership, session: LdapSession, most: int
@@ -53,9 +54,9 @@ class MemberLookup:
         self.unread = 0
 
     def of(self, group: LdapEntry) -> list[Member]:
-        """Members of a group in the order of their keys, each once; not the group itself.
+        """The members of a group, each once, sorted by key; the group itself is left out.
 
-        Raises `PageUnreadable` for more than `most`.
+        Raises `PageUnreadable` if there are more than `most`.
         """
         found: dict[str, Member] = {}
         seen = {group.dn.lower()}
@@ -79,7 +80,7 @@ class MemberLookup:
         return entry_records.values_of(whole, self._members.attribute)
 
     def _names_in(self, dn: str) -> list[bytes]:
-        """What a group in a group lists; nothing where it is gone meanwhile."""
+        """The names that a nested group lists; none if the group no longer exists."""
         search = Search(dn, "base", "(objectClass=*)", (self._members.attribute,))
         answer = self._session.lookup(search)
         return self._named(answer.entries[0]) if answer is not None and answer.entries else []
@@ -109,7 +110,10 @@ class MemberLookup:
                 self._known[_same(name)] = self._alone(name)
 
     def _alone(self, name: bytes) -> Member | None:
-        """A name that the search for several did not find: spelled otherwise, or elsewhere."""
+        """Look up one name that the search for several did not find.
+
+        Its spelling may differ from the entry's, or it may be outside the base.
+        """
         if self._members.names is not None:
             return None
         try:
@@ -133,5 +137,5 @@ class MemberLookup:
 
 
 def _same(name: bytes) -> bytes:
-    """Names that differ in case and in spaces between their parts are one."""
+    """The form in which two spellings of a name are equal: case and spaces around commas differ."""
     return name.lower().replace(b", ", b",").replace(b" ,", b",")

@@ -1,6 +1,6 @@
 """Memberships of a directory's groups, as pairs of keys.
 
-The groups are listed page by page; a second connection looks their members up.
+The groups are listed page by page; a second connection looks up their members.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ class MembershipSource:
 
     @property
     def incremental(self) -> Incremental | None:
-        """A membership has no time of its own."""
+        """None: a membership has no time of its own."""
         return None
 
     @property
     def snapshot(self) -> bool:
-        """Groups are read one after the other, while they change."""
+        """False: groups may change while they are read one after the other."""
         return False
 
     @property
     def resumable(self) -> bool:
-        """The groups before the place are read again and compared."""
+        """True: the groups before the position are read again and compared."""
         return True
 
     @property
     def probes(self) -> bool:
-        """A group can be read again."""
+        """True: a group can be read again."""
         return True
 
     @property
@@ -83,7 +83,7 @@ class MembershipSource:
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A page is a list of memberships."""
+        """Empty: a page is itself the list of memberships."""
         return ()
 
     @property
@@ -92,7 +92,7 @@ class MembershipSource:
         return self._fields
 
     def otherwise(self) -> None:
-        """From now on list groups with pages of another length."""
+        """From now on list groups with another page size."""
         self._page_size = max(1, self._page_size // 2 + 1)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
@@ -114,7 +114,7 @@ class MembershipSource:
             lookups.close()
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Read the affected groups again, once each."""
+        """Read each affected group again, once."""
         session = self._sessions.open()
         try:
             return probe_memberships(missing, listed, lambda key: self._again(session, key), self)
@@ -122,13 +122,13 @@ class MembershipSource:
             session.close()
 
     def close(self) -> None:
-        """End what is under way."""
+        """End searches that are under way and close the connections."""
         self._sessions.close()
 
     def _pages(
         self, groups: Iterable[Listed], directory: MemberLookup, begin: SearchPosition
     ) -> Iterator[Page]:
-        """Memberships in pages, each with the place behind its last one."""
+        """Memberships in pages, each with the position after its last membership."""
         after, held = begin.after, list[bytes]()
         for page in groups:
             before = begin
@@ -172,7 +172,10 @@ class MembershipSource:
         )
 
     def _again(self, session: LdapSession, key: str) -> Found | None:
-        """The members that a group has now; none where it is no longer listed."""
+        """The members that a group has now; no members if the group is no longer listed.
+
+        None if the answer does not show all of them.
+        """
         value = entry_records.read_back(self._key, key)
         if value is None:
             return None

@@ -1,4 +1,4 @@
-"""Range retrieval: the rest of an attribute's values where Active Directory sends them in parts.
+"""Range retrieval: read the remaining values of an attribute that Active Directory sends in parts.
 
 Source: [MS-ADTS], section 3.1.1.3.1.3.3, Range Retrieval of Attribute Values.
 """
@@ -19,9 +19,9 @@ Lookup = Callable[[Search], SearchAnswer | None]
 
 
 def completed(entry: LdapEntry, lookup: Lookup, most: int) -> LdapEntry:
-    """The entry with all values of each attribute, `most` of them at most.
+    """The entry with all values of each attribute.
 
-    Raises `PageUnreadable` for more, and for parts that do not follow each other.
+    Raises `PageUnreadable` for more than `most` values, and for parts that are not consecutive.
     """
     if not any(";" in name for name in entry.attributes):
         return entry

@@ -1,6 +1,7 @@
-"""One connection to a directory: TLS, bind, searches, and the server's errors in our words.
+"""One connection to a directory: TLS, bind, searches, and translation of the server's errors.
 
-The egress policy, deadlines and sizes hold as for HTTP. What the entries mean is in `records`.
+The egress policy, deadlines and size limits apply as for HTTP. Entries become records in
+`entry_records`.
 """
 
 from __future__ import annotations
@@ -56,23 +57,23 @@ _REFUSALS = {
 }
 _UNAVAILABLE = {51: "is busy", 52: "is unavailable", 80: "failed"}
 _SMALL = 1 << 20
-"""Bytes of an answer to anything but a search."""
+"""Most bytes of an answer to a request other than a search."""
 
 
 @dataclass(slots=True)
 class SearchAnswer:
-    """What came back for one search."""
+    """The answer to one search."""
 
     entries: list[LdapEntry] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
-    """Hosts that hold parts of what was searched."""
+    """Hosts that hold parts of the searched tree."""
     cookie: bytes | None = None
-    """Where the next page begins; empty after the last one, None if the answer was not paged."""
+    """The cookie of the next page; empty on the last page, None if the answer was not paged."""
     cut_short: str | None = None
 
 
 class LdapSession:
-    """One connection, opened by the first search. `requests` counts what was sent."""
+    """One connection, opened by the first search. `requests` counts the messages sent."""
 
     def __init__(
         self,
@@ -92,9 +93,9 @@ class LdapSession:
         self.requests = 0
 
     def search(self, search: Search) -> SearchAnswer:
-        """Everything that one search answers.
+        """Send a search and read its whole answer.
 
-        A limit of the server is `cut_short` and not an error. Raises `ProviderRefused`,
+        A limit of the server sets `cut_short` and is not an error. Raises `ProviderRefused`,
         `ProviderUnavailable`, `PageUnreadable` or `SecretMissing`.
         """
         with Deadline(self._limits.timeout) as deadline:
@@ -113,7 +114,7 @@ class LdapSession:
         return answer
 
     def lookup(self, search: Search) -> SearchAnswer | None:
-        """The same for a base that may not be there: then None."""
+        """Search as `search` does; None if the base does not exist."""
         try:
             return self.search(search)
         except _NotThere:
@@ -162,7 +163,7 @@ class LdapSession:
             raise ProviderUnavailable(
                 f"{connection.host} port {connection.port_used} cannot be reached: {error}"
             ) from None
-        # The deadline ends every wait; a socket's own timeout would begin again with each byte.
+        # The deadline ends every wait; a socket's own timeout would restart with each byte.
         raw.settimeout(None)
         self._socket = raw
         self._stream = raw.makefile("rb")
@@ -199,7 +200,7 @@ class LdapSession:
             self._socket = context.wrap_socket(self._socket, server_hostname=connection.host)
         except ssl.SSLCertVerificationError as error:
             raise ProviderRefused(
-                f"{connection.host} shows a certificate that does not prove who it is: "
+                f"{connection.host} shows a certificate that cannot be verified: "
                 f"{error.verify_message.rstrip('.')}. Name its authority in connection.tls_ca"
             ) from None
         except (OSError, ValueError) as error:
@@ -239,7 +240,7 @@ class LdapSession:
             self._check_unsolicited(to)
 
     def _read(self, room: int, deadline: Deadline) -> bytes:
-        """One message: a SEQUENCE whose length is given (RFC 4511, section 5.1)."""
+        """Read one message, a SEQUENCE with a definite length (RFC 4511, section 5.1)."""
         head = self._bytes(2, deadline)
         length = head[1]
         if length == 0x80 or length > 0x84 or head[0] != 0x30:
@@ -294,7 +295,7 @@ class LdapSession:
 
 
 class _NotThere(ProviderRefused):
-    """The base of a search is not there."""
+    """The base of a search does not exist."""
 
 
 def _said(result: Result) -> str:
@@ -303,7 +304,7 @@ def _said(result: Result) -> str:
 
 
 def _hosts(urls: Sequence[str]) -> str:
-    """The hosts of referrals; what else stands in them may be of people."""
+    """The hosts of referrals. The rest of a referral may contain a person's data."""
     hosts = []
     for url in urls:
         try:
@@ -326,7 +327,7 @@ class Sessions:
         self._opened: list[LdapSession] = []
 
     def open(self) -> LdapSession:
-        """One more connection."""
+        """A further connection."""
         session = LdapSession(
             self._connection, secrets=self._secrets, limits=self._limits, sockets=self._sockets
         )
@@ -344,5 +345,5 @@ class Sessions:
         return self._sockets.closed
 
     def close(self) -> None:
-        """End what is under way."""
+        """End searches that are under way on all connections."""
         self._sockets.close()

@@ -78,9 +78,9 @@ def test_changes_are_those_with_a_greater_number() -> None:
 @pytest.mark.parametrize(
     ("since", "words"),
     [
-        (f"4711@{OTHER}", "another domain controller than that of the last sync"),
-        (f"4712@{ONE}", "has gone back behind the changes"),
-        ("2026-11-01T00:00:00.000000Z", "is no mark of a domain controller"),
+        (f"4711@{OTHER}", "the domain controller is not the one of the last sync"),
+        (f"4712@{ONE}", "has a lower number than the changes already read"),
+        ("2026-11-01T00:00:00.000000Z", "is not one of a domain controller"),
     ],
 )
 def test_a_mark_that_means_nothing_here_is_refused(since: str, words: str) -> None:
@@ -92,7 +92,7 @@ def test_a_mark_that_means_nothing_here_is_refused(since: str, words: str) -> No
 
 def test_a_listing_does_not_go_on_at_another_controller() -> None:
     cursor = {"pages": 1, "mark": f"4700@{OTHER}"}
-    with pytest.raises(PositionRefused, match="another domain controller"):
+    with pytest.raises(PositionRefused, match="the domain controller is not the one"):
         pages(Controller(), cursor=cursor)
 
 

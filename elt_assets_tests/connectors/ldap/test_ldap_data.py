@@ -55,9 +55,9 @@ def test_a_wrong_connection_is_named(connection: dict[str, Any], words: str) -> 
 @pytest.mark.parametrize(
     ("users", "words"),
     [
-        ({"filter": "objectClass=person"}, "'objectClass=person' is no LDAP filter"),
-        ({"filter": "(&(cn=a)"}, "is no LDAP filter"),
-        ({"filter": "(cn=a)(cn=b)"}, "is no LDAP filter"),
+        ({"filter": "objectClass=person"}, "'objectClass=person' is not an LDAP filter"),
+        ({"filter": "(&(cn=a)"}, "is not an LDAP filter"),
+        ({"filter": "(cn=a)(cn=b)"}, "is not an LDAP filter"),
         ({"fields": {"name": "cn"}}, "streams.users.fields: has no external_id"),
         ({"fields": {"external_id": "$dn"}}, "must be one attribute that never changes"),
         ({"fields": {"external_id": "a.b"}}, "must be one attribute that never changes"),

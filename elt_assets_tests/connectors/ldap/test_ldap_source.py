@@ -46,7 +46,7 @@ def test_a_place_behind_which_other_entries_stand_now_is_refused(changing: OpenL
     pages = list(source.pages(None))
     with changing.administered() as admin:
         admin.delete(person_name(3))
-    with pytest.raises(PositionRefused, match="among the first 20"):
+    with pytest.raises(PositionRefused, match="the first 20 entries"):
         list(source.pages(pages[1].next))
 
 
@@ -56,7 +56,7 @@ def test_a_place_beyond_what_there_is_now_is_refused(changing: OpenLdap) -> None
     with changing.administered() as admin:
         for number in range(12, 30):
             admin.delete(person_name(number))
-    with pytest.raises(PositionRefused, match="among the first 20"):
+    with pytest.raises(PositionRefused, match="the first 20 entries"):
         list(source.pages(pages[1].next))
 
 
@@ -83,7 +83,7 @@ def test_a_part_on_another_server_makes_the_listing_incomplete(changing: OpenLda
         )
     (*_, last) = opened(data(changing)).pages(None)
     (doubt,) = last.doubts
-    assert doubt.startswith("a part of what was searched is held by branch.acme.example and was")
+    assert doubt.startswith("a part of the searched tree is held by branch.acme.example and was")
     assert len(read(opened(data(changing, referrals="ignore")))) == 30
 
 
