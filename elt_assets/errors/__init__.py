@@ -28,13 +28,13 @@ class NotFound(InvalidInput):
 
 
 class SyncError(EltAssetsError):
-    """One integration's sync cannot go on. `retryable` says whether trying again can help."""
+    """One integration's sync cannot continue. `retryable` says whether trying again can help."""
 
     retryable = False
 
 
 class PermanentError(SyncError):
-    """Trying again changes nothing until a person changes something."""
+    """Trying again cannot help until a person changes something."""
 
 
 class RetryableError(SyncError):
@@ -91,7 +91,7 @@ class DatabaseDamaged(PermanentError):
 
 
 class DatabaseUnavailable(RetryableError):
-    """The operational database's server cannot be reached, or went away."""
+    """The operational database's server cannot be reached, or the connection was lost."""
 
 
 class DatabaseRefused(PermanentError):

@@ -115,7 +115,7 @@ class FeedServer:
     async def _found(
         self, asked: _Asked, query: FeedQuery, scope: Scope, state: FeedState, after: int
     ) -> Entries:
-        """The entries, waiting for the first one as long as the query says."""
+        """Read the entries; if there are none, wait for the first, up to `query.wait` seconds."""
         ends = time.monotonic() + query.wait
         found: Entries = await asked.read(read, self._database, state, after, query.limit, scope)
         if found.found or not query.wait:

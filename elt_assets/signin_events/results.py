@@ -61,7 +61,7 @@ class DayExtraction(msgspec.Struct, frozen=True):
 
 
 class FileLoad(msgspec.Struct, frozen=True):
-    """One export file of one day; fetched = staged + rejected."""
+    """The load of one export file of one day; fetched = staged + rejected."""
 
     day: date
     file: str

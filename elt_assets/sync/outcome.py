@@ -10,7 +10,7 @@ import msgspec
 
 
 class Status(StrEnum):
-    """How a sync stands. All but `extracting` and `failed` are final."""
+    """The status of a sync. All but `extracting` and `failed` are final."""
 
     EXTRACTING = "extracting"
     APPLIED = "applied"

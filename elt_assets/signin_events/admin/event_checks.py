@@ -91,7 +91,7 @@ def gaps(covered: Sequence[date]) -> CheckResult:
 
 
 def freshness(newest: datetime | None, moment: datetime, limit: timedelta) -> CheckResult:
-    """Whether the newest event is young enough."""
+    """Whether the newest event is at most `limit` old at `moment`."""
     if newest is None:
         return CheckResult("freshness", True, "no event was ever loaded")
     age = moment - newest

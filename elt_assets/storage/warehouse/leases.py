@@ -61,7 +61,7 @@ def _locked(ref: Place, path: Path, lock: Path) -> int:
             _lock(file, fcntl.LOCK_EX, ref, path)
             # The previous holder may have removed the file after it was opened here.
             if _is_at(file, lock):
-                with suppress(OSError):  # a full disk: the lock holds without a name in it
+                with suppress(OSError):  # a full disk: the lock holds even without the PID in it
                     os.ftruncate(file, 0)
                     os.pwrite(file, str(os.getpid()).encode(), 0)
                 return file

@@ -85,7 +85,7 @@ class _Attached:
         self.connection = self.held.enter_context(self.instance.cursor())
 
     def make_room(self, added: int) -> None:
-        """Let the memory limit be at least so many bytes above the usual one, until the end."""
+        """Raise the memory limit to at least `added` bytes above the usual one, until closed."""
         self.added = max(self.added, added)
         self.instance.make_room(self.added)
 
@@ -195,7 +195,7 @@ class FileWarehouse(Warehouse):
         self.attached = True
 
     def make_room(self, added: int) -> None:
-        """Let the memory limit be at least so many bytes above the usual one, until the end."""
+        """Raise the memory limit to at least `added` bytes above the usual one, until closed."""
         self._attached.make_room(added)
 
 

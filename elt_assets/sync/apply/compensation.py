@@ -64,7 +64,7 @@ class Compensation:
         )
 
     def reject(self, quarantined: SyncRow, decision: Rejection) -> None:
-        """Keep the rows as they are while the rejection lasts.
+        """Reject the withheld changes; their rows stay as they are while the rejection lasts.
 
         Raises `InvalidInput` like `approve`.
         """

@@ -29,7 +29,7 @@ _ISO = (
     r"^(\d{4})-?(\d{2})-?(\d{2})(?:[T_ ]|, *)?(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?"
     r" *(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?(?:\[[^\]]*\])?$"
 )
-"""RFC 3339 with its exceptions and ISO 8601's basic format, in capitals."""
+"""Matches RFC 3339 with its exceptions and ISO 8601's basic format, both in capital letters."""
 
 
 def key(text: str, form: str) -> str:

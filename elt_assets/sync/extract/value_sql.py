@@ -235,7 +235,7 @@ def json_pointer(segments: tuple[Segment, ...]) -> str:
 
 
 def comparison_sql(expression: Condition, pointers: Pointers) -> str:
-    """SQL that is true or false, never NULL."""
+    """SQL for a condition of the field map; it is true or false, never NULL."""
     match expression:
         case All(conditions):
             return f"({' AND '.join(comparison_sql(one, pointers) for one in conditions)})"
@@ -282,7 +282,7 @@ def _written_json(value: str | bool | None) -> str:
 
 
 def _equality(text: str, form: str, wanted: Literal, negated: bool) -> str:
-    """SQL that is true or false, never NULL."""
+    """SQL for whether a value equals `wanted`; it is true or false, never NULL."""
     if wanted is None:
         equal = f"coalesce({form}, 'NULL') = 'NULL'"
     elif isinstance(wanted, bool):

@@ -392,7 +392,7 @@ def _insert(transaction: Transaction, new: NewIntegration, provider_data: dict[s
 
 
 class _Offered(msgspec.Struct):
-    """The streams that provider_data names, decoded alone because thousands are read at once."""
+    """The streams in provider_data; nothing else is decoded, because thousands are read at once."""
 
     streams: dict[str, msgspec.Raw] | list[str] | None = None
 

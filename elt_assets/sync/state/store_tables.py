@@ -64,7 +64,7 @@ _COMMON = (
             "doubts VARCHAR[]",  # why its pages are not known to be complete
             "page_starts BIGINT[]",  # the seq with which each of its pages begins
             "unreadable_times BIGINT",  # records whose change time cannot be read
-            "mark VARCHAR",  # where the next reading of changes begins, by the source
+            "mark VARCHAR",  # the source's place at which the next listing of changes begins
         ),
     ),
     Table(
