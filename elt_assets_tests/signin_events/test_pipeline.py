@@ -233,7 +233,7 @@ def test_dead_letters_expire_and_can_be_taken_out(tenant: Tenant, tmp_path: Path
     assert tenant.events.reports.export_rejected(tmp_path / "failures.parquet") == 3
     rows = duckdb.sql(f"SELECT reason FROM '{tmp_path}/failures.parquet' ORDER BY 1").fetchall()
     assert rows[-1] == ("result is missing",)
-    with pytest.raises(InvalidInput, match="is not there; make it first"):
+    with pytest.raises(InvalidInput, match="does not exist; create it first"):
         tenant.events.reports.export_rejected(tmp_path / "nowhere" / "failures.parquet")
     assert tenant.events.reports.expire_rejected(DAY) == 1
     assert [row["ingested_day"] for row in tenant.events.reports.rejected()] == [

@@ -79,7 +79,7 @@ def test_a_sync_that_asks_for_what_is_not_configured_says_so(company: Company) -
     company.connect()
     outcome = company.sync(mode=Mode.INCREMENTAL)
     assert outcome.error is not None
-    assert outcome.error.startswith("acme:main: an incremental sync was asked for")
+    assert outcome.error.startswith("acme:main: an incremental sync was requested")
 
 
 def test_the_second_sync_reads_changes_only_and_deletes_nobody(
