@@ -52,7 +52,7 @@ def _check_instance(as_json: bool) -> int:
 
     settings = load_settings()
     with open_instance(settings) as opened:
-        found = lacks(settings_of(opened), settings)
+        found = lacks(settings_of(opened), max_runs=settings.max_runs)
     if as_json:
         print_json([{"setting": one.setting, "why": one.why, "add": one.add} for one in found])
     elif found:

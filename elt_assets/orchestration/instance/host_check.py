@@ -12,8 +12,6 @@ from typing import Any
 
 import dagster as dg
 
-from elt_assets.config.settings import Settings
-from elt_assets.orchestration.instance.proxy_user import ProxyUserRunCoordinator
 from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
 from elt_assets.orchestration.placement import INSTALLATION_TAG
 
@@ -26,7 +24,6 @@ class InstanceSettings:
     retries_runs: bool
     retries_failed_steps: bool
     runs_at_once: int | None
-    records_proxy_users: bool = False
     tag_limits: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -47,20 +44,9 @@ class Lack:
     add: str
 
 
-def lacks(found: InstanceSettings, settings: Settings) -> list[Lack]:
-    """Return what `found` lacks for runs of an installation with these settings."""
-    max_runs = settings.max_runs
+def lacks(found: InstanceSettings, *, max_runs: int) -> list[Lack]:
+    """Return what `found` lacks for runs of ours; `max_runs` is ELT_ASSETS_MAX_RUNS."""
     missing = []
-    if settings.proxy_user_header is not None and not found.records_proxy_users:
-        missing.append(
-            Lack(
-                "run_coordinator.class",
-                "ELT_ASSETS_PROXY_USER_HEADER is set, but nothing records the proxy's user with a "
-                "decision",
-                f"run_coordinator: {{module: {ProxyUserRunCoordinator.__module__}, "
-                f"class: {ProxyUserRunCoordinator.__name__}}}",
-            )
-        )
     if not found.monitors_runs:
         missing.append(
             Lack(
@@ -131,6 +117,5 @@ def settings_of(instance: dg.DagsterInstance) -> InstanceSettings:
         retries_runs=instance.run_retries_enabled,
         retries_failed_steps=instance.run_retries_retry_on_asset_or_op_failure,
         runs_at_once=None if queue is None else queue.max_concurrent_runs,
-        records_proxy_users=isinstance(instance.run_coordinator, ProxyUserRunCoordinator),
         tag_limits=() if queue is None else queue.tag_concurrency_limits,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -15,11 +14,11 @@ from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets_tests.cli.conftest import Command
 
 
-def lacking(folder: Path, text: str, **chosen: Any) -> list[str]:
+def lacking(folder: Path, text: str, max_runs: int = 2) -> list[str]:
     folder.mkdir()
     (folder / "dagster.yaml").write_text(text)
     with dg.DagsterInstance.from_config(str(folder)) as instance:
-        return [one.setting for one in lacks(settings_of(instance), load_settings(**chosen))]
+        return [one.setting for one in lacks(settings_of(instance), max_runs=max_runs)]
 
 
 RETRIES = "run_retries: {enabled: true, retry_on_asset_or_op_failure: false}\n"
@@ -60,20 +59,10 @@ def test_each_missing_setting_is_named(tmp_path: Path, text: str, missing: list[
     assert lacking(tmp_path / "host", text) == missing
 
 
-def test_a_setting_for_the_proxys_user_needs_its_run_coordinator(tmp_path: Path) -> None:
-    header = {"proxy_user_header": "X-Forwarded-User"}
-    assert lacking(tmp_path / "host", "", **header)[0] == "run_coordinator.class"
-    ours = (
-        "run_coordinator: {module: elt_assets.orchestration.instance.proxy_user, "
-        "class: ProxyUserRunCoordinator, config: {max_concurrent_runs: 2}}"
-    )
-    assert "run_coordinator.class" not in lacking(tmp_path / "ours", ours, **header)
-
-
 def test_what_the_check_says_to_add_is_enough(tmp_path: Path) -> None:
     """Each line is valid as it stands, and the section of its own is no longer missing."""
     with dg.DagsterInstance.from_config(str(_folder(tmp_path / "plain", ""))) as instance:
-        found = lacks(settings_of(instance), load_settings())
+        found = lacks(settings_of(instance), max_runs=2)
     for number, one in enumerate(found):
         assert one.setting not in lacking(tmp_path / str(number), one.add), one.add
 
@@ -87,7 +76,7 @@ def _folder(folder: Path, text: str) -> Path:
 def test_the_shipped_file_lacks_nothing(own_home: Path) -> None:
     settings = load_settings()
     with open_instance(settings) as instance:
-        assert lacks(settings_of(instance), settings) == []
+        assert lacks(settings_of(instance), max_runs=settings.max_runs) == []
 
 
 def test_the_command_says_why_and_what_to_add(own_home: Path, tmp_path: Path) -> None:
