@@ -19,7 +19,7 @@ from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.instance.opening import open_instance
-from elt_assets.orchestration.partitions import add_partition_keys
+from elt_assets.orchestration.status_repair import repair_status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.cli.conftest import free_port, wait_for
@@ -40,6 +40,16 @@ _FAULTS = {
     CUT_SHORT: "ends_too_early",
     SLOW: "slow_page",
 }
+IN_THE_REPORT = {
+    REVOKED: "answered 401 Unauthorized",
+    LOGIN_PAGE: "is not JSON (it is an HTML or XML document)",
+    UNUSABLE: "of 41",  # under "Most unusable records"
+    LEAVERS: "19",
+    CUT_SHORT: "the provider counts 40 records and listed 10",
+}
+"""What the fleet report says of each; the slow one is on the page of its run."""
+
+_TOKEN = "DIRECTORY_TOKEN"
 _OF_SLOW = 10_000
 """Users of the slow one: 1,000 pages of a fifth of a second, so that nothing waits for its end."""
 
@@ -51,7 +61,6 @@ class Night:
     provider: ProviderProcess
     settings: Settings
     url: str
-    log: Path
 
     def plant(self) -> None:
         """Put the six faults into what the provider answers."""
@@ -71,16 +80,15 @@ class Night:
 
 def register(provider: ProviderProcess, settings: Settings) -> None:
     """Connect every integration of the provider, and bring it up to date."""
-    token = settings.home.parent / "token"
-    token.write_text(provider.token)
+    os.environ[_TOKEN] = provider.token
     refs = list(provider.worlds())
     with SyncService.open(settings) as platform:
         for ref in refs:
-            data = provider_data(provider.url, ref, {"file": str(token)}, limit=PAGE)
+            data = provider_data(provider.url, ref, {"env": _TOKEN}, limit=PAGE)
             platform.registry.add(ref, "rest", data)
         list(platform.sync(USERS, refs, sync_id="yesterday"))
-    with open_instance(settings) as instance:
-        add_partition_keys(instance, refs)
+        with open_instance(settings) as instance:
+            repair_status(platform, instance)
 
 
 @contextmanager
@@ -96,29 +104,40 @@ def night(folder: Path, healthy: int = 6) -> Iterator[Night]:
         },
         page_size=PAGE,
     )
+    with ProviderProcess(layout) as provider:
+        register(provider, settings)
+        with web_ui(folder, settings.home) as url:
+            yield Night(provider, settings, url)
+
+
+@contextmanager
+def web_ui(folder: Path, home: Path) -> Iterator[str]:
+    """The address of an `elt-assets dev` over `home`, which ends with the context."""
     ports = [free_port() for _ in range(3)]
     url = f"http://127.0.0.1:{ports[0]}"
     log = folder / "log"
-    with ProviderProcess(layout) as provider, log.open("w") as output:
-        register(provider, settings)
-        options = zip(("--port", "--health-port", "--feed-port"), map(str, ports), strict=True)
+    options = zip(("--port", "--health-port", "--feed-port"), map(str, ports), strict=True)
+    with log.open("w") as output:
         dev = subprocess.Popen(
             [sys.executable, "-m", "elt_assets", "dev", *(one for pair in options for one in pair)],
             cwd=folder,
-            env={
-                **{k: v for k, v in os.environ.items() if not k.startswith("DAGSTER_HOME")},
-                "ELT_ASSETS_HOME": str(settings.home),
-            },
+            env=environment(home),
             stdout=output,
             stderr=output,
         )
         try:
             wait_for(lambda: dev.poll() is not None or _answers(f"{url}/server_info"))
             assert dev.poll() is None, log.read_text()
-            yield Night(provider, settings, url, log)
+            yield url
         finally:
             dev.terminate()
             dev.wait()
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of a command on the installation at `home`."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("DAGSTER_HOME")}
+    return {**own, "ELT_ASSETS_HOME": str(home)}
 
 
 def _answers(url: str) -> bool:

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from playwright.sync_api import Locator, Page, sync_playwright
+
+from elt_assets.identifiers import IntegrationRef
 
 SIZE = {"width": 1400, "height": 950}
 RUN_ID = re.compile(r"^[0-9a-f]{8}$")
@@ -64,17 +65,27 @@ class Screen:
         self.click(self.page.get_by_text("Show Markdown").first)
         return self.page.get_by_role("dialog")
 
+    def report_saying(self, ref: IntegrationRef, words: str) -> Locator:
+        """Open the report again and again until a row about `ref` has these words; its dialog."""
+        while True:
+            dialog = self.fleet_report()
+            dialog.get_by_role("heading", name="Largest").wait_for()
+            if dialog.get_by_role("row").filter(has_text=str(ref)).filter(has_text=words).count():
+                return dialog
+
+    def materialize_everything(self) -> None:
+        """Sync the users of all integrations."""
+        self.job("sync")
+        self.click(self.button("Materialize all"))
+        self.click(self.page.get_by_role("dialog").get_by_text("All", exact=True))
+        self.click(self.button("Launch backfill"))
+
     def run_in_progress(self) -> None:
         """Open the run that works."""
         self.begin()
         self.menu("Runs")
         self.click(self.page.get_by_text("In progress"))
         self.click(self.page.locator('a[href^="/runs/"]').filter(has_text=RUN_ID).first)
-
-    def save(self, file: Path) -> None:
-        """Take a picture once nothing moves."""
-        self.page.wait_for_load_state("networkidle")
-        self.page.screenshot(path=file, animations="disabled")
 
 
 @contextmanager

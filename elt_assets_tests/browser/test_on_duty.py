@@ -10,27 +10,17 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.browser.night import (
-    CUT_SHORT,
+    IN_THE_REPORT,
     LEAVERS,
-    LOGIN_PAGE,
     REVOKED,
     SLOW,
     TROUBLED,
-    UNUSABLE,
     night,
 )
 from elt_assets_tests.browser.screen import Screen, chromium, screen
 
 HEALTHY = 6
 MOST_CLICKS = 3
-IN_THE_REPORT = {
-    REVOKED: "answered 401 Unauthorized",
-    LOGIN_PAGE: "is not JSON (it is an HTML or XML document)",
-    UNUSABLE: "of 41",  # under "Most unusable records"
-    LEAVERS: "19",
-    CUT_SHORT: "the provider counts 40 records and listed 10",
-}
-
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.campaign,  # a server, a daemon, a browser and three runs
@@ -38,22 +28,6 @@ pytestmark = [
         chromium() is None, reason="chromium is not installed (.ci/install-servers)"
     ),
 ]
-
-
-def materialize_everything(duty: Screen) -> None:
-    duty.job("sync")
-    duty.click(duty.button("Materialize all"))
-    duty.click(duty.page.get_by_role("dialog").get_by_text("All", exact=True))
-    duty.click(duty.button("Launch backfill"))
-
-
-def in_the_report(duty: Screen, ref: IntegrationRef, words: str) -> int:
-    """The clicks after which the report names `ref` with these words, once it is renewed."""
-    while True:
-        dialog = duty.fleet_report()
-        dialog.get_by_role("heading", name="Largest").wait_for()
-        if dialog.get_by_role("row").filter(has_text=str(ref)).filter(has_text=words).count():
-            return duty.clicks
 
 
 def decide(duty: Screen, ref: IntegrationRef, person: str) -> None:
@@ -72,7 +46,7 @@ def decide(duty: Screen, ref: IntegrationRef, person: str) -> None:
 def test_a_night_on_duty_in_the_browser_alone(tmp_path: Path) -> None:
     with night(tmp_path, HEALTHY) as tonight, screen(tonight.url) as duty:
         tonight.plant()
-        materialize_everything(duty)
+        duty.materialize_everything()
 
         # While it works, the run names what is slow and what has failed.
         duty.run_in_progress()
@@ -82,7 +56,8 @@ def test_a_night_on_duty_in_the_browser_alone(tmp_path: Path) -> None:
         duty.text("of 10,000 records").wait_for()
         duty.text(f"{REVOKED}: page 1: ").wait_for()
         for ref, words in IN_THE_REPORT.items():
-            clicks[ref] = in_the_report(duty, ref, words)
+            duty.report_saying(ref, words)
+            clicks[ref] = duty.clicks
         assert set(clicks) == set(TROUBLED)
         assert {ref: count for ref, count in clicks.items() if count > MOST_CLICKS} == {}
 

@@ -58,11 +58,16 @@ def dev(port: int, health_port: int | None, feed_port: int | None, workers: int)
     refuse_a_port_in_use(*health, "--health-port")
     refuse_a_port_in_use(*feed, "--feed-port")
     from elt_assets.monitoring.broker_check import check_broker
+    from elt_assets.orchestration.instance.dead_runs import end_dead_runs
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     # Web server and daemon would create a new instance's tables at the same moment, and one of
     # them would fail on tables that the other has half created.
-    open_instance(settings).dispose()
+    with open_instance(settings) as instance:
+        # Where machines share the instance, the socket of a run may be on another one.
+        alone = settings.dagster_url is None and settings.broker_url is None
+        if alone and (ended := end_dead_runs(instance)):
+            note(f"runs of a server that was killed: {ended:,}; their syncs continue")
     if broker is not None:
         check_broker(broker)
     with (
