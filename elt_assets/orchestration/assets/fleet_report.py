@@ -7,6 +7,7 @@
 # ruff: noqa: I002
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,6 +25,11 @@ from elt_assets.sync.streams import STREAMS
 
 FLEET_REPORT = "fleet_report"
 
+RENEWED_DAILY = dg.FreshnessPolicy.time_window(
+    warn_window=timedelta(hours=26), fail_window=timedelta(hours=50)
+)
+"""Each daily sync renews the report; without it, neither syncs nor the report sensor work."""
+
 
 def fleet_report(at: Placement = STANDALONE) -> dg.AssetsDefinition:
     """The asset `fleet_report`, downstream of the latest tables of all streams."""
@@ -37,6 +43,7 @@ def fleet_report(at: Placement = STANDALONE) -> dg.AssetsDefinition:
                 group_name=at.group_or("fleet"),
                 owners=list(at.owners),
                 kinds={"markdown"},
+                freshness_policy=RENEWED_DAILY,
                 description="The state of all integrations: freshness, changes, failures with "
                 "their causes, and quarantines. The page is in the newest materialization's "
                 "metadata.",

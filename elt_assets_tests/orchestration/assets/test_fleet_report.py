@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness_evaluator import TimeWindowFreshnessPolicyEvaluator
+from dagster._core.loader import LoadingContextForTest
+from dagster._core.test_utils import freeze_time
 
-from elt_assets.orchestration.assets.fleet_report import page
+from elt_assets.orchestration.assets.fleet_report import FLEET_REPORT, page
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.report_sensor import LONGEST, is_due
 from elt_assets.sync.admin.fleet_state import Cause, DayOfChanges, FleetState, Ranked
@@ -54,6 +59,22 @@ def test_the_pictures_are_in_the_page_and_small() -> None:
     for picture in map(base64.b64decode, pictures):
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 50_000
+
+
+@pytest.mark.parametrize(
+    ("hours", "state"), [(1, "PASS"), (27, "WARN"), (51, "FAIL")], ids=["fresh", "late", "stale"]
+)
+def test_dagster_says_when_the_report_is_no_longer_renewed(
+    fleet: Fleet, hours: int, state: str
+) -> None:
+    """Evaluated as Dagster's freshness daemon does it."""
+    key = dg.AssetKey(FLEET_REPORT)
+    fleet.instance.report_runless_asset_event(dg.AssetMaterialization(key))
+    node = fleet.definitions().resolve_asset_graph().get(key)
+    evaluator = TimeWindowFreshnessPolicyEvaluator()
+    with freeze_time(datetime.now(UTC) + timedelta(hours=hours)):
+        found = evaluator.evaluate_freshness(LoadingContextForTest(fleet.instance), node)
+        assert asyncio.run(found).name == state
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -154,3 +155,27 @@ def test_the_command_reads_what_changed_or_with_all_everything(own_home: Path) -
     assert replayed()[1:] == (1, 1), "one has its turn"
     assert replayed("--all") == ("failed", 2, 0)
     assert "--all reads every one" not in elt_assets("check").err, "both are due until they hold"
+
+
+@pytest.mark.filterwarnings("ignore:Specifying a partitions_def")  # a preview
+def test_dagster_still_records_no_partition_with_the_check_of_a_range() -> None:
+    """The reason why a check of ours looks at all integrations; see docs/architecture.md."""
+    partitions = dg.DynamicPartitionsDefinition(name="some")
+
+    @dg.asset(
+        partitions_def=partitions,
+        check_specs=[dg.AssetCheckSpec("right", asset="table", partitions_def=partitions)],
+    )
+    def table() -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        yield dg.AssetCheckResult(check_name="right", passed=True)
+        yield dg.MaterializeResult()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("some", ["a", "b"])
+        ended = (
+            dg.Definitions(assets=[table])
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(instance=instance, tags=partition_tags(["a", "b"]))
+        )
+    (evaluation,) = ended.get_asset_check_evaluations()
+    assert evaluation.partition is None
