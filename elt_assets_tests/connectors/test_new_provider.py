@@ -57,7 +57,7 @@ def test_a_new_provider_with_a_token_and_link_headers_needs_yaml_only(
     provider.answer = answer
     platform.registry.add(REF, "rest", yaml.safe_load(CONFIGURATION.format(url=provider.url)))
     (warning,) = platform.preview(USERS, REF).warnings
-    assert "say with single how one record is asked for" in warning
+    assert "configure `single` if the provider can return one record" in warning
     (outcome,) = platform.sync(USERS, [REF], sync_id="first")
     assert (outcome.status, outcome.error) == ("applied", None)
     assert {

@@ -191,7 +191,7 @@ def test_missing_wrong_and_revoked_tokens_are_refused(company: Company, consumer
         ("/feed", {"stream": "cars"}, 400, "send one of users, groups, group_memberships"),
         ("/feed", {"format": "xml"}, 400, "send json or jsonl"),
         ("/feed", {"since": "1"}, 400, "unknown parameter 'since'"),
-        ("/snapshot", {"page": "!!"}, 400, "send `next_page` of the page before"),
+        ("/snapshot", {"page": "!!"}, 400, "send `next_page` of the previous answer"),
         ("/elsewhere", {}, 404, "/feed and /snapshot"),
     ],
 )
