@@ -1,4 +1,4 @@
-"""Presets: well-known providers as data, so that a customer configures only what is particular.
+"""Presets: well-known providers as data, so that a customer gives only a few values.
 
 The module reads `presets/*.yaml`, builds the provider_data model of each one, and turns a
 customer's values into a REST configuration. Facts about a provider are in the YAML.
@@ -43,7 +43,7 @@ from elt_assets.identifiers import IntegrationRef
 
 
 class Ask(BaseModel):
-    """One thing that only the customer knows."""
+    """A question of a preset: one value that only the customer knows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,12 +51,12 @@ class Ask(BaseModel):
     secret: bool = False
     default: str | None = None
     optional: bool = False
-    """Whether what names it is left out where there is no answer."""
+    """Whether the customer may leave it out; the fields that need it are then left out, too."""
     pattern: str = r"[^\s\\{}?#@]{1,512}"
 
 
 class Way(BaseModel):
-    """One of several ways to authenticate: what it needs, and the auth made of it."""
+    """One of several ways to authenticate: the questions it needs, and its `auth`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,31 +71,31 @@ class Preset(BaseModel):
 
     title: str
     kind: Literal["identity", "hr", "work"]
-    """What it is to its customers; presets of one kind share a page of the documentation."""
+    """What the provider is used for; presets of one kind share a page of the documentation."""
     documentation: str
     sources: tuple[str, ...]
     """Addresses of the provider's documentation that the preset was checked against."""
     checked: date
-    """When that was."""
+    """The date of that check."""
     about: str
     asks: dict[str, Ask]
     example: dict[str, Any]
     streams_need: str = ""
-    """What reading more than users takes, where there is more."""
+    """The permissions that streams other than users need, if the preset has such streams."""
     limits: tuple[str, ...] = ()
-    """What the preset cannot read or tell, each in a sentence."""
+    """What the preset cannot do and what a customer must know, one sentence or more each."""
     rest: dict[str, Any]
     ways: tuple[Way, ...] = ()
-    """Where a provider takes several kinds of credentials; the customer gives those of one."""
+    """The kinds of credentials, if the provider accepts several; the customer gives one kind."""
 
     def required(self, name: str) -> bool:
-        """Whether everybody must answer a question."""
+        """Whether every customer must answer the question `name`."""
         ask = self.asks[name]
         chosen = any(name in way.asks for way in self.ways)
         return ask.default is None and not ask.optional and not chosen
 
     def way(self, given: PresetData) -> Way | None:
-        """The way whose questions are answered. Raises `ValueError` unless it is one alone."""
+        """The way whose questions are answered. Raises `ValueError` unless it is exactly one."""
         answered = {
             name for way in self.ways for name in way.asks if getattr(given, name) is not None
         }
@@ -111,7 +111,7 @@ class Preset(BaseModel):
         return None
 
     def configuration(self, given: PresetData) -> RestData:
-        """The REST configuration of what a customer gave."""
+        """The REST configuration for a customer's values."""
         values: dict[str, Any] = {}
         for name, ask in self.asks.items():
             value = getattr(given, name)
@@ -143,12 +143,14 @@ class PresetData(Strict):
         None, max_length=256, description="What people call this source."
     )
     fields: dict[str, FieldExpression] = Field(
-        {}, description="Further fields of a user, or other places for the usual ones."
+        {}, description="Further fields of a user, or other expressions for the usual ones."
     )
     params: dict[Parameter, Scalar] = Field(
         {}, description="Further query parameters of the listing, e.g. a filter."
     )
-    rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    rate_limit: RateLimit = Field(
+        RateLimit(), description="The rate at which requests may be sent to the provider."
+    )
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
@@ -160,7 +162,7 @@ class PresetData(Strict):
 
 @cache
 def verdicts() -> dict[str, dict[str, dict[str, str]]]:
-    """What the conformance checks of each preset's streams came to, as they were recorded."""
+    """The recorded results of the conformance checks: preset, stream, check, verdict."""
     recorded = resources.files("elt_assets.connectors") / "presets" / "conformance.json"
     found: dict[str, dict[str, dict[str, str]]] = json.loads(recorded.read_text("utf-8"))
     return found
@@ -226,7 +228,7 @@ def open_preset(
     secrets: Secrets,
     limits: FetchLimits,
 ) -> Source:
-    """A stream of a preset: one of a REST integration whose configuration was written for it."""
+    """Open a stream of a preset, by the REST configuration that the preset builds."""
     written = presets()[preset].configuration(config)
     return open_rest(written, stream, ref=ref, secrets=secrets, limits=limits)
 
@@ -234,14 +236,14 @@ def open_preset(
 def _text(pattern: str) -> Any:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError("does not look like one; see its description")
+            raise ValueError("does not have the expected form; see the field's description")
         return value
 
     return Annotated[str, AfterValidator(check)]
 
 
 def _without(value: Any, names: set[str]) -> Any:
-    """`value` without the members that are nothing but one of these questions."""
+    """`value` without the members whose whole text is one of these questions in braces."""
     if not isinstance(value, dict):
         return value
     gone = {f"{{{name}}}" for name in names}

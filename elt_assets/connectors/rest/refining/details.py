@@ -1,7 +1,7 @@
-"""A further request for each record of a page, and its answer put into the record.
+"""Request the details of each record of a page, and put each answer into its record.
 
-All of them are made at once as far as the integration's concurrency allows. What may be skipped is
-decided in `refined_source`.
+As many requests are sent at once as the integration's concurrency allows. Pages whose details need
+not be requested again are decided in `refined_source`.
 """
 
 from __future__ import annotations
@@ -39,22 +39,25 @@ _NAME = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 
 class RecordDetails(Strict):
-    """A further request for each record, for what a listing leaves out."""
+    """A further request for each record, for values that the listing lacks."""
 
     path: SinglePath = Field(description="Path with {external_id}, e.g. /users/{external_id}.")
     params: dict[Parameter, SingleParameter] = Field(
-        {}, description="Query parameters of that request; {external_id} may stand in them."
+        {}, description="Query parameters of that request; they may contain {external_id}."
     )
-    record: Keys = Field("", description="Where the details are in the answer; empty: they are it.")
+    record: Keys = Field(
+        "", description="Where the details are in the answer; empty when the answer is the details."
+    )
     into: str = Field(
         "detail",
         pattern=_NAME,
-        description="Name under which expressions find them, e.g. email: detail.email.",
+        description="Name under which expressions find the details, e.g. email: detail.email.",
     )
     unchanged: FieldExpression | None = Field(
         None,
-        description="What of a listed record changes whenever its details do, e.g. updated_at. The "
-        "details of a page on which it is the same for all records are not requested again.",
+        description="Value of a listed record that changes whenever its details change, e.g. "
+        "updated_at. If it is the same for all records of a page, their details are not requested "
+        "again.",
     )
 
     @model_validator(mode="after")
@@ -66,7 +69,7 @@ class RecordDetails(Strict):
 
 @dataclass(frozen=True)
 class Details:
-    """How the details of one stream's records are requested."""
+    """Requests the details of one stream's records."""
 
     client: Client
     url: str
@@ -80,7 +83,10 @@ class Details:
     most_bytes: int
 
     def mark(self, body: bytes, records: tuple[str, ...]) -> str | None:
-        """What is equal for two pages whose records need not be completed again."""
+        """A mark that is equal for two pages if their records need not be completed again.
+
+        None if the configuration has no `unchanged`.
+        """
         unchanged = self.unchanged
         if unchanged is None:
             return None
@@ -99,16 +105,17 @@ class Details:
     def completed(
         self, body: bytes, records: tuple[str, ...], stop: threading.Event
     ) -> tuple[bytes, int]:
-        """The page with the details of each record in it. `stop` ends waits, and is set at the end.
+        """The page with the details in each record, and the number of records.
 
-        Raises as `Source.pages` does.
+        `stop` ends waits; this method sets it at the end. Raises as `Source.pages` does.
         """
         return _changed(body, records, lambda found: self._all(found, stop))
 
     def _all(self, found: list[msgspec.Raw], stop: threading.Event) -> list[msgspec.Raw]:
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="pages-details")
         try:
-            # In a copy of the context each, so that a wait in there is known to be this reader's.
+            # Each in a copy of the context, so that a wait in the thread releases this reader's
+            # slot.
             asked = [pool.submit(copy_context().run, self._one, record, stop) for record in found]
             with slot.blocked():
                 return self._bounded(asked)
@@ -134,7 +141,7 @@ class Details:
         document = decode(record)
         key = text_at(self.key, document)
         if not isinstance(document, dict) or UNREADABLE in document or not key:
-            # It is rejected as it is.
+            # The engine rejects this record, so its details are not needed.
             return bytes(record)
         if key in (".", ".."):
             return marker(bytes(record), "its key cannot stand in the address of its details")
@@ -145,7 +152,7 @@ class Details:
                 PageRequest(f"the details of {key!r}", url, params), self._read, stop
             )
         except NotThere:
-            return marker(bytes(record), "its details are not there, although it is listed")
+            return marker(bytes(record), "its details do not exist, although it is listed")
         members = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
         return msgspec.json.encode(members | {self.into: msgspec.Raw(found)})
 
@@ -171,4 +178,4 @@ def _changed(
     try:
         return with_records(body, records, change)
     except (msgspec.DecodeError, KeyError, RecursionError, UnicodeDecodeError):
-        raise PageUnreadable("the records of a page cannot be told apart") from None
+        raise PageUnreadable("the records of a page cannot be separated") from None

@@ -1,7 +1,7 @@
-"""Leaving out the records that are no members of certain groups.
+"""Leave out the records that are not members of certain groups.
 
-The keys of the members are read before the first page of the listing, each time it is begun or
-continued.
+The keys of the members are read before the first page of the listing, each time the listing begins
+or continues.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from elt_assets.connectors.source import Page
 from elt_assets.errors import PageUnreadable
 
 _MOST = 2_000_000
-"""Members that are kept."""
+"""Most keys of members that are kept in memory."""
 
 
 class OnlyMembers(Strict):
-    """Which groups' members are meant; other records count as not listed."""
+    """The groups whose members the stream has; other records count as not listed."""
 
     groups: list[str] = Field(
-        min_length=1, max_length=500, description="What stands for {parent} in that stream's path."
+        min_length=1,
+        max_length=500,
+        description="The groups, as values of {parent} in the path of the stream of members.",
     )
     stream: str = Field(
         "group_memberships", description="Name of the stream that lists a group's members."
@@ -38,7 +40,7 @@ class OnlyMembers(Strict):
 
 @dataclass
 class MemberKeys:
-    """The keys of the members, and why they may not be all."""
+    """The keys of the members, and `doubts` about whether they are all."""
 
     of: Iterable[str]
     read: Callable[[str], Iterator[Page]]
@@ -61,7 +63,7 @@ class MemberKeys:
         self.doubts = tuple(reasons)
 
     def kept(self, body: bytes, records: tuple[str, ...]) -> tuple[bytes, int]:
-        """The page with the records that are members."""
+        """The page with only the records of members, and their number."""
         return with_records(body, records, lambda found: [one for one in found if self._has(one)])
 
     def _noted(self, found: list[msgspec.Raw]) -> list[msgspec.Raw]:
@@ -73,6 +75,6 @@ class MemberKeys:
     def _has(self, record: msgspec.Raw) -> bool:
         document = decode(record)
         if not isinstance(document, dict) or UNREADABLE in document:
-            # It is reported, and its user stays.
+            # Kept, so that the engine reports it and does not delete its user.
             return True
         return text_at(self.key, document) in self.keys

@@ -1,7 +1,7 @@
 """A REST listing whose records are chosen by membership, or completed by further requests.
 
-A page whose records are all as they were is not completed again: `unchanged` names what shows it.
-Requests for details are in `details`, memberships in `members_only`.
+If no record of a page has changed by its `unchanged` value, the page is not completed again.
+Details are requested in `details`; members are chosen in `members_only`.
 """
 
 from __future__ import annotations
@@ -72,20 +72,20 @@ class RefinedSource(RestSource):
             begun_at = page.next
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
-        """From now on do not complete these if their records are as they were."""
+        """Do not complete these pages again if their records have not changed, from now on."""
         self._known = {page.asked: page for page in pages}
 
     def again(self, page: Page) -> Page:
-        """A page that was taken for unchanged, in full."""
+        """Request and complete a page that was taken for unchanged."""
         if page.known is None:
             return page
         listed = next(super().pages(self._begun_at[page.known.asked]))
         if self._details is None or self._mark(listed) != page.known.etag:
-            raise ProviderUnavailable("a page was changed after it was taken for unchanged")
+            raise ProviderUnavailable("a page changed after it was taken for unchanged")
         return replace(self._whole(listed, page.known.etag), next=page.next, doubts=page.doubts)
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Ask for single records. One that is there may have left the groups."""
+        """Request single records; one that exists is UNKNOWN, as it may have left the groups."""
         found = super().probe(missing, listed)
         if self._members is None:
             return found
@@ -94,7 +94,7 @@ class RefinedSource(RestSource):
         }
 
     def close(self) -> None:
-        """End what is under way and give back connections."""
+        """End requests that are under way and close connections."""
         self._stop.set()
         super().close()
 
@@ -103,8 +103,9 @@ class RefinedSource(RestSource):
             try:
                 body, count = self._members.kept(page.body, self.records)
             except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
-                raise PageUnreadable("the records of a page cannot be told apart") from None
-            # The provider's total is of others, too.
+                raise PageUnreadable("the records of a page cannot be separated") from None
+            # The provider's total also counts the records that are left out here, so the page has
+            # none.
             page = Page(
                 body,
                 count,
@@ -128,7 +129,7 @@ class RefinedSource(RestSource):
         return replace(page, body=body, count=count, etag=mark)
 
     def _mark(self, page: Page) -> str | None:
-        """What shows that a page is as it was; None if it has to be completed each time."""
+        """The mark that is equal for an unchanged page; None if it is always completed."""
         if self._details is None or page.doubts or page.cut_short or page.bare_end:
             return None
         return self._details.mark(page.body, self.records)
