@@ -268,7 +268,8 @@ def secrets(at: Visit) -> Finding:
     """No secret that the connector was given is in a file or a cursor."""
     known = [secret for secret in _secrets_of(at.data) if len(secret) >= 4]
     if not known:
-        return Finding("secrets", CheckOutcome.NOT_APPLICABLE, "no credentials are sent")
+        nothing = "no secret of four characters or more is sent"
+        return Finding("secrets", CheckOutcome.NOT_APPLICABLE, nothing)
     faults = [f"stored in {file}" for secret in known for file in at.bench.stored(secret)]
     faults += ["in a cursor" for secret in known if secret in repr(at.cursors)]
     if faults:
