@@ -180,7 +180,7 @@ def test_no_file_is_an_error_and_not_an_empty_listing(folder: Path, users: OpenF
 
 def test_a_name_without_a_format_asks_for_it(folder: Path, users: OpenFiles) -> None:
     drop(folder, "users.export", as_csv(PEOPLE))
-    with pytest.raises(PageUnreadable, match="state format"):
+    with pytest.raises(PageUnreadable, match="set format in provider_data"):
         read(users())
     assert read(users(format="csv")) == PEOPLE
 

@@ -106,7 +106,7 @@ def test_a_job_that_is_forgotten_or_has_another_file_begins_again(
         with pytest.raises(PositionRefused, match="file has changed since"):
             list(users().pages(cursor))
     exports.begun = 7
-    with pytest.raises(PositionRefused, match="no longer there"):
+    with pytest.raises(PositionRefused, match="no longer has the earlier job"):
         list(users().pages(cursor))
 
 
