@@ -160,8 +160,8 @@ def validate(
         and not getattr(config, "has_snapshot", False)
     ):
         raise InvalidInput(
-            "safeguards.delete_confirmation: none is for snapshots, and no stream is one; leave it "
-            "out, or declare on the stream why one listing is one consistent state"
+            "safeguards.delete_confirmation: none needs a stream whose listing is one consistent "
+            "state, and no stream is; leave it out, or declare such a stream (snapshot or complete)"
         )
     return config.model_dump(mode="json", exclude_unset=True)
 
@@ -228,7 +228,7 @@ def open_period(
     source = open_source(provider, provider_data, stream, secrets=secrets, limits=limits, ref=ref)
     if not isinstance(source, RestSource):
         source.close()
-        raise InvalidInput(f"provider {provider!r} cannot be asked for {stream} of a period")
+        raise InvalidInput(f"provider {provider!r} cannot read {stream} for one period")
     return source.between(begin, end)
 
 

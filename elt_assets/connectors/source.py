@@ -46,7 +46,7 @@ class Page:
     means the provider said this is the last one. `total` is the provider's own count of
     all records, where it declares one. `cut_short` names why the source stopped although
     the provider had more or went in circles; such an extraction is never complete. `doubts`
-    are reasons, with numbers, why a listing that goes on is not known to be complete.
+    are reasons, with numbers, why the listing may be incomplete although it continues.
     `bare_end` says that the page ends the listing because it has something else than a list at
     `records`.
     """
@@ -105,7 +105,7 @@ class Source(Protocol):
 
     @property
     def snapshot(self) -> bool:
-        """Whether what is listed is one consistent state, so that absence is proof by itself."""
+        """Whether a listing is one consistent state, so that a record that it lacks is gone."""
 
     @property
     def resumable(self) -> bool:

@@ -155,7 +155,7 @@ def test_unchanged_pages_with_a_wrong_total_are_incomplete(company: Company) -> 
 def test_only_a_snapshot_may_do_without_a_second_witness(company: Company) -> None:
     world = listed(company)
     unproven = {name: value for name, value in USERS_STREAM.items() if name != "snapshot"}
-    with pytest.raises(InvalidInput, match="no stream is one"):
+    with pytest.raises(InvalidInput, match="and no stream is"):
         company.configure(streams={"users": unproven}, safeguards={"delete_confirmation": "none"})
     company.configure(safeguards={"delete_confirmation": "none"})
     # The configuration promises a snapshot, and this listing was none.

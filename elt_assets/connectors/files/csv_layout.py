@@ -115,7 +115,7 @@ def _after_separator(lines: Lines) -> tuple[str | DamagedLine | None, str | None
 
 
 def _is_nothing(line: str, quote: str, delimiter: str | None) -> bool:
-    """Whether a line is a row without a value. One that leaves a quote open is not: it goes on."""
+    """Whether a line is a row without a value. If it leaves a quote open, the row continues."""
     marks = {*_DELIMITERS, quote, delimiter}
     return line.count(quote) % 2 == 0 and all(each.isspace() or each in marks for each in line)
 

@@ -54,7 +54,7 @@ class Authenticator(Protocol):
         """Resolve the secrets. Raises `SecretMissing`."""
 
     def renew(self, refused: Credentials) -> bool:
-        """Return whether `credentials` can now return others than the `refused` ones."""
+        """Whether `credentials` now returns other credentials than the `refused` ones."""
 
 
 class _Unchanging:
@@ -140,7 +140,7 @@ class Basic(_Unchanging):
         return f"check the user name and the password in {named(self.password)}"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The header with both, read now. Logs redact the encoded pair like the password."""
+        """The header with user name and password, read now; logs redact the encoded pair."""
         username = (
             self.username if isinstance(self.username, str) else secrets.resolve(self.username)
         )

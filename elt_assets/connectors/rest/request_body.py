@@ -178,7 +178,7 @@ class Body:
         return replace(self, values={**self.values, **values})
 
     def emptied(self) -> Body:
-        """The same with the parameters of a page alone."""
+        """The same kind of body with nothing but the parameters of a page."""
         return replace(self, content={}, values={})
 
     def posted(self, values: Values) -> Posted:

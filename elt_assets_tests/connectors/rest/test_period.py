@@ -84,7 +84,7 @@ def test_a_provider_without_periods_says_so() -> None:
         "directory": "/x",
         "streams": {"signin_events": {"path": "e.csv", "fields": {"event_id": "id"}}},
     }
-    with pytest.raises(InvalidInput, match="cannot be asked for signin_events of a period"):
+    with pytest.raises(InvalidInput, match="cannot read signin_events for one period"):
         catalog.open_period(
             "files",
             data,

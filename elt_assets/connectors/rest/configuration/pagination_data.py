@@ -30,8 +30,8 @@ class CursorPagination(Strict):
     )
     path: StreamPath | None = Field(
         None,
-        description="Path of the pages after the first, where it is another one, e.g. "
-        "/members/continue; it gets the token alone.",
+        description="Path of the pages after the first, if it differs from path, e.g. "
+        "/members/continue; only the token is sent there.",
     )
     stop: list[str] = Field(
         [],

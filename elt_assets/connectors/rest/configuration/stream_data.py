@@ -190,8 +190,8 @@ class RestStream(Strict):
         if self.parent is None:
             if has_place or speaks_of_it:
                 raise ValueError(
-                    "{parent} and $parent mean whom records are listed under; say with parent "
-                    "which stream that is"
+                    "{parent} and $parent mean the record that others are listed under; name its "
+                    "stream with parent"
                 )
             return
         if not has_place:
@@ -228,22 +228,25 @@ class RestStream(Strict):
         chosen_by = set() if self.where is None else names_used(parse(self.where))
         if self.details is not None and self.details.into in chosen_by:
             raise ValueError(
-                f"where: {self.details.into} is not there yet when records are chosen, which "
-                "is before their details are requested"
+                f"where: {self.details.into} cannot be used, because records are chosen before "
+                "their details are requested"
             )
         refined = self.details is not None or self.only_members_of is not None
         if refined and self.parent is not None:
             raise ValueError("details and only_members_of cannot be used with parent")
         if self.only_members_of is not None and self.incremental is not None:
-            raise ValueError("only_members_of: who joins a group need not change; no incremental")
+            raise ValueError(
+                "only_members_of cannot be used with incremental: a user who joins a group need "
+                "not change"
+            )
 
     def _check_snapshot(self) -> None:
         if self.snapshot and isinstance(
             self.pagination, PagePagination | OffsetPagination | ScimPagination
         ):
             raise ValueError(
-                f"snapshot: pagination type {self.pagination.type!r} counts records, so one that "
-                "leaves moves others while pages are read; remove snapshot"
+                f"snapshot: pagination type {self.pagination.type!r} counts records, so a record "
+                "that is removed while pages are read moves others; remove snapshot"
             )
         if self.snapshot and self.parent is not None:
             raise ValueError(
@@ -260,7 +263,7 @@ class RestStream(Strict):
             for other in seen:
                 shorter = min(len(keys), len(other))
                 if keys[:shorter] == other[:shorter]:
-                    raise ValueError(f"{name} stands inside or at another path of the page")
+                    raise ValueError(f"{name} is at or inside another path of the page")
             seen.append(keys)
 
     def _envelope_paths(self) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Pages whose records stand in an object, each under its key, and not in a list."""
+"""Pages with an object in place of the list, which has each record under its key."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from elt_assets.connectors.rest.page_dialect import PageDialect
 
 
 class KeyedDialect(PageDialect):
-    """The values of the object at `records` are the list. A list, as PHP sends it, stays one."""
+    """Replaces the object at `records` by the list of its values.
+
+    A list there stays a list: PHP sends an empty object as one.
+    """
 
     def __init__(self, records: Sequence[str]) -> None:
         self._records = records
 
     def body(self, body: bytes) -> bytes:
-        """The page with a list. One that has neither is left to the reader, which names it."""
+        """The page with a list. A page with neither stays as it is, and the reader reports it."""
         try:
             return _listed(body, self._records)
         except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):

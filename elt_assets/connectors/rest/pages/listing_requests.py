@@ -34,10 +34,13 @@ class ListingRequests:
     paginator: Paginator
     origins: Origins
     continued: str | None = None
-    """The address of the pages after the first, if it differs; it takes the token alone."""
+    """The address of the pages after the first, if it differs; only the token is sent there."""
 
     def filled(self, names: Mapping[str, str], *, in_path: Mapping[str, str] | None = None) -> Self:
-        """The same with names in braces replaced; `in_path` has other values for the address."""
+        """The same requests with names in braces replaced.
+
+        `in_path` has the values for the address, where they differ.
+        """
         places = names if in_path is None else in_path
         return replace(
             self,
