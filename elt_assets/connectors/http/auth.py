@@ -58,7 +58,7 @@ class Authenticator(Protocol):
 
 
 class _Unchanging:
-    """Credentials that a person changes, not the platform."""
+    """Credentials that only a person can change, so that the platform cannot renew them."""
 
     __slots__ = ()
 

@@ -44,7 +44,7 @@ _LONGEST_CURSOR = 8192
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What a page says about itself; `body` is the page without malformed records."""
+    """What a page says about itself; `body` has markers in place of malformed records."""
 
     body: bytes
     count: int

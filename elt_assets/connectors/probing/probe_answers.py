@@ -35,10 +35,9 @@ class ProbeAnswer:
 class ProbeShape:
     """Where a record is in an answer, and which records do not belong to the stream.
 
-    `active` is false for a record that the stream does not list, `gone_if` is true of a
-    document that says with status 200 that there is no record. Where the listing is
-    `filtered` by something that a single answer does not contain, a record that comes back
-    may be one that left the listing.
+    `active` is false for a record that the stream does not list. `gone_if` is true of a document
+    that says with status 200 that there is no record. If the listing is `filtered` by something
+    that a single answer does not contain, a returned record may have left the listing.
     """
 
     external_id: Expression

@@ -119,8 +119,8 @@ class SingleRecords:
     ) -> list[Presence] | None:
         """What one filtered listing proves about `keys`; None if it proves nothing.
 
-        The controls stand at both ends of the filter: a provider that reads a part of it
-        misses one of them, and one that ignores it lists other records.
+        The controls are at both ends of the filter: a provider that evaluates only a part of it
+        misses one of them, and a provider that ignores it lists other records.
         """
         asked = [first, *(key for key in keys if key not in (first, last)), last]
         try:
