@@ -54,6 +54,8 @@ class Attempt:
     again_of: str | None = None
     opened_source: Source | None = None
     """The source that was opened to choose the sync mode, until the extraction takes it over."""
+    before: Version = field(default_factory=Version)
+    """The latest table's version when this attempt got the file."""
     previous: PreviousExtraction | None = None
     state: ExtractionState | None = None
     certificate: Certificate = field(default_factory=Certificate)
@@ -87,11 +89,12 @@ class Attempt:
                     f"given up after {engine.max_recoveries} recoveries; "
                     f"`elt-assets syncs {key.ref}` shows what each attempt met"
                 )
-            if versions.current(engine.database, key).ordinal > row.ordinal:
+            self.before = versions.current(engine.database, key)
+            if self.before.ordinal > row.ordinal:
                 return self._supersede()
             logger.info("sync begun", attempt=row.attempts)
             with _stage("extract"):
-                self._extract(warehouse, integration)
+                self._extract(warehouse, integration, row)
             if request.until is Stage.STAGING:
                 return self.outcome(Status.EXTRACTING)
             return self._detect_and_apply(warehouse, integration, row)
@@ -167,7 +170,7 @@ class Attempt:
             ledger.settle(transaction, key, outcome)
         return outcome
 
-    def _extract(self, warehouse: Warehouse, integration: Integration) -> None:
+    def _extract(self, warehouse: Warehouse, integration: Integration, row: SyncRow) -> None:
         extraction = Extraction(
             warehouse=warehouse,
             request=self.request,
@@ -177,6 +180,7 @@ class Attempt:
             open_source=lambda: self._records(warehouse, integration),
             seconds=self.seconds,
             previous=partial(self._previous, warehouse),
+            first_attempt=row.attempts == 1,
             last_succeeded=self._last_succeeded,
             time_budget=self.engine.limits.time_budget,
             meter=self.meter,
@@ -187,7 +191,7 @@ class Attempt:
             self.state, self.certificate = extraction.run()
         except SyncError:
             # Report what is safe: batches committed so far are kept and will be continued.
-            readable = extraction.begun and warehouse.attached
+            readable = extraction.began_with is not None and warehouse.attached
             self.state = extraction.state() if readable else None
             raise
         finally:
@@ -207,11 +211,10 @@ class Attempt:
         if self.again_of is not None:
             return self._kept(warehouse, self.again_of).sync_mode
         self.opened_source = self._source(integration)
-        current = versions.current(self.engine.database, request.key)
         chosen = choose_sync_mode(
-            request.mode, self.opened_source.incremental, current, now(), integration.updated_at
+            request.mode, self.opened_source.incremental, self.before, now(), integration.updated_at
         )
-        if chosen.mode is Mode.FULL and current.version:
+        if chosen.mode is Mode.FULL and self.before.version:
             return replace(chosen, confirming=has_missing(warehouse, request.key.stream))
         return chosen
 
@@ -329,9 +332,8 @@ class Attempt:
         if self.request.mode is Mode.FULL or self.again_of is not None:
             return None
         if self.previous is None:
-            key = self.request.key
-            applied = versions.applied(self.engine.database, key)
-            self.previous = page_reuse.previous_extraction(warehouse, key.stream.name, applied)
+            stream = self.request.key.stream.name
+            self.previous = page_reuse.previous_extraction(warehouse, stream, self.before)
         return self.previous
 
     def _last_succeeded(self) -> bool:

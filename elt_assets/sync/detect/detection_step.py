@@ -117,7 +117,7 @@ class DetectionStep:
             return None
         if latest_table.count(self.database, self.key) != row.counts.latest:
             return None
-        if not page_reuse.repeats(self.warehouse, self.key.stream.name, self.sync_id, old):
+        if not page_reuse.repeats(self.extracted.digests, old):
             return None
         if not change_log.is_marked(self.warehouse, self.key.stream, base.version):
             return None

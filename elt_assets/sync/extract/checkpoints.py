@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
@@ -24,13 +24,15 @@ class ExtractionState:
     a batch. `fetched_in` is the number of attempts that fetched the records, if they are mapped
     again. `resumable` says whether another attempt can continue from the cursor, `snapshot` whether
     the source lists one consistent state. `doubts` are the reasons that its pages gave against
-    their completeness.
+    their completeness, `digests` the identities of its batches.
 
     `mark` is the source's place from which the next extraction of changes may begin.
 
     `cursor` continues the extraction. `ended` says that the last committed page was the last of
     all, or that the source stopped there (`cut_short` says why). `bare_end` says that the last page
     had no list.
+
+    `unrecorded` is the row of an extraction that has committed nothing yet.
     """
 
     batches: int = 0
@@ -44,6 +46,7 @@ class ExtractionState:
     cut_short: str | None = None
     doubts: tuple[str, ...] = ()
     mark: str | None = None
+    digests: tuple[str, ...] = ()
     cursor: Cursor | None = None
     sync_mode: SyncMode = EVERYTHING
     run: int = 1
@@ -53,6 +56,7 @@ class ExtractionState:
     snapshot: bool = False
     bare_end: bool = False
     certificate: Certificate | None = None
+    unrecorded: Mapping[str, object] | None = None
 
     @property
     def runs(self) -> int:
@@ -79,57 +83,84 @@ def begin_extraction(
     Pages that were fetched with another configuration (`fingerprint`), or belong to an unsealed
     extraction that began longer than `max_resume` ago, are dropped, and the extraction starts from
     the first page.
+
+    An extraction that starts writes nothing: it is recorded together with its first batch.
     """
     known = {"stream": stream.name, "sync_id": sync_id}
-    with warehouse.transaction():
-        found = warehouse.execute(
-            """
-            SELECT
-                certificate IS NOT NULL,
-                fingerprint = $fingerprint
-                    AND (certificate IS NOT NULL OR started_at > $oldest::TIMESTAMP)
-            FROM extractions
-            WHERE stream = $stream AND sync_id = $sync_id
-            """,
-            known | {"fingerprint": fingerprint, "oldest": ago(max_resume)},
-        ).fetchone()
-        sealed, continues = found or (False, False)
-        if not continues:
-            if found is not None:
+    found = warehouse.execute(
+        """
+        SELECT
+            certificate IS NOT NULL,
+            fingerprint = $fingerprint
+                AND (certificate IS NOT NULL OR started_at > $oldest::TIMESTAMP)
+        FROM extractions
+        WHERE stream = $stream AND sync_id = $sync_id
+        """,
+        known | {"fingerprint": fingerprint, "oldest": ago(max_resume)},
+    ).fetchone()
+    sealed, continues = found or (False, False)
+    if not continues:
+        if found is not None:
+            with warehouse.transaction():
                 forget_extractions(warehouse, stream, [sync_id])
-            chosen = choose_mode()
-            row = known | {
-                "fingerprint": fingerprint,
-                "runs": 1,
-                "mode": str(chosen.mode),
-                "since": chosen.since,
-                "confirming": chosen.confirming,
-                "started_at": now(),
-            }
-            warehouse.insert("extractions", row_of(row), row)
-            return ExtractionState(sync_mode=chosen)
-        if not sealed:
+        chosen = choose_mode()
+        row = known | {
+            "fingerprint": fingerprint,
+            "runs": 1,
+            "mode": str(chosen.mode),
+            "since": chosen.since,
+            "confirming": chosen.confirming,
+            "started_at": now(),
+        }
+        return ExtractionState(sync_mode=chosen, unrecorded=row)
+    if not sealed:
+        with warehouse.transaction():
             warehouse.update(
                 "extractions", "runs = runs + 1", "stream = $stream AND sync_id = $sync_id", known
             )
     return extraction_state(warehouse, stream, sync_id)
 
 
+def record(
+    warehouse: Warehouse, state: ExtractionState, sealed: Mapping[str, object] | None = None
+) -> ExtractionState:
+    """Record an extraction that has started, with the columns of its seal; return its state then.
+
+    Call inside the transaction of its first batch.
+    """
+    if state.unrecorded is None:
+        return state
+    row = {**state.unrecorded, **(sealed or {})}
+    warehouse.insert("extractions", row_of(row), row)
+    return replace(state, unrecorded=None)
+
+
 def begin_again(
-    warehouse: Warehouse, stream: Stream, sync_id: str, *, everything: bool = False
+    warehouse: Warehouse,
+    stream: Stream,
+    sync_id: str,
+    state: ExtractionState,
+    *,
+    everything: bool = False,
 ) -> ExtractionState:
     """Drop the committed batches of an extraction that cannot be continued.
 
     The number of its runs stays, and so does its mode, unless it shall now read `everything`.
+    `state` is the committed state.
     """
+    full = {"mode": str(Mode.FULL), "since": None} if everything else {}
+    if state.unrecorded is not None:
+        mode = replace(state.sync_mode, mode=Mode.FULL, since=None)
+        row = {**state.unrecorded, **full}
+        return replace(state, sync_mode=mode if everything else state.sync_mode, unrecorded=row)
     with warehouse.transaction():
         _forget_landed(warehouse, stream, [sync_id])
         if everything:
             warehouse.update(
                 "extractions",
-                "mode = $mode, since = NULL",
+                "mode = $mode, since = $since",
                 "stream = $stream AND sync_id = $sync_id",
-                {"mode": str(Mode.FULL), "stream": stream.name, "sync_id": sync_id},
+                full | {"stream": stream.name, "sync_id": sync_id},
             )
     return extraction_state(warehouse, stream, sync_id)
 
@@ -145,7 +176,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
             coalesce(b.totals, []), b.cut_short, b.cursor,
             coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since,
             coalesce(b.doubts, []), coalesce(e.confirming, false),
-            coalesce(b.unreadable_times, 0), b.mark
+            coalesce(b.unreadable_times, 0), b.mark, coalesce(b.digests, [])
         FROM extractions AS e
         LEFT JOIN (
             SELECT
@@ -160,6 +191,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
                 flatten(list(doubts ORDER BY batch) FILTER (doubts IS NOT NULL)) AS doubts,
                 arg_max(cut_short, batch) AS cut_short,
                 arg_max(mark, batch) AS mark,
+                list(digest ORDER BY batch) AS digests,
                 -- arg_max would skip the NULL that marks the end.
                 arg_max_null(cursor, batch) AS cursor,
                 list(DISTINCT run) AS landed_by
@@ -187,6 +219,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
         certificate=None if row[11] is None else msgspec.json.decode(row[11], type=Certificate),
         sync_mode=SyncMode(Mode(row[12]), row[13], confirming=row[15]),
         doubts=tuple(dict.fromkeys(row[14])),
+        digests=tuple(row[18]),
     )
 
 

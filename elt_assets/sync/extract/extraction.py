@@ -39,6 +39,7 @@ from elt_assets.sync.extract.checkpoints import (
     begin_again,
     begin_extraction,
     extraction_state,
+    record,
 )
 from elt_assets.sync.extract.page_meter import PageMeter
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
@@ -79,6 +80,7 @@ class Extraction:
     seconds: dict[str, float]
     previous: Callable[[], PreviousExtraction | None]
     """Returns the extraction whose unchanged pages need not be mapped again, if there is one."""
+    first_attempt: bool
     last_succeeded: Callable[[], bool]
     """Returns whether the last sync that ended was applied or unchanged."""
     time_budget: float
@@ -89,7 +91,8 @@ class Extraction:
     may_grow: bool
     """Whether the warehouse file may be rewritten meanwhile; not while the source reads from it."""
     resumed_batches: int = 0
-    begun: bool = False
+    began_with: ExtractionState | None = None
+    """What was committed before this attempt."""
     requests: int = 0
     """Requests sent to the provider by this attempt."""
 
@@ -106,14 +109,19 @@ class Extraction:
             max_resume=self.max_resume,
             choose_mode=self.choose_mode,
         )
-        self.begun, self.resumed_batches = True, state.batches
+        self.began_with, self.resumed_batches = state, state.batches
         if state.certificate is None:
             state = self._fetch_and_seal(state)
         return state, state.certificate or certify(state)
 
     def state(self) -> ExtractionState:
-        """The state of the extraction by its committed checkpoints; valid once it has `begun`."""
-        return extraction_state(self.warehouse, self.request.key.stream, self.request.sync_id)
+        """The state of the extraction by its committed checkpoints; valid once it has begun."""
+        try:
+            return extraction_state(self.warehouse, self.request.key.stream, self.request.sync_id)
+        except LookupError:
+            if self.began_with is None:
+                raise
+            return self.began_with
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
         try:
@@ -125,7 +133,7 @@ class Extraction:
     def _begun_again(self, *, everything: bool = False) -> ExtractionState:
         self.resumed_batches = 0
         key, sync_id = self.request.key, self.request.sync_id
-        return begin_again(self.warehouse, key.stream, sync_id, everything=everything)
+        return begin_again(self.warehouse, key.stream, sync_id, self.state(), everything=everything)
 
     def _fetch(self, state: ExtractionState) -> ExtractionState:
         with closing(self.open_source()) as source:
@@ -152,7 +160,7 @@ class Extraction:
         if (
             isinstance(source, AsksWhetherChanged)
             and (known := landing.known_pages())
-            and self._may_ask_whether_changed(state, previous)
+            and self._may_ask_whether_changed(previous)
         ):
             source.recall(known)
         return self._land_fetched(landing, source, state)
@@ -177,9 +185,7 @@ class Extraction:
             ):
                 return self._land(landing, state, coming)
 
-    def _may_ask_whether_changed(
-        self, state: ExtractionState, previous: PreviousExtraction | None
-    ) -> bool:
+    def _may_ask_whether_changed(self, previous: PreviousExtraction | None) -> bool:
         """Whether the provider may be asked for a page only if the page has changed.
 
         This is not done in a second attempt or after a failed sync: an unchanged page has the same
@@ -188,7 +194,7 @@ class Extraction:
         return (
             previous is not None
             and previous.fingerprint == self.fingerprint
-            and state.run == 1
+            and self.first_attempt
             and self.last_succeeded()
         )
 
@@ -240,6 +246,8 @@ class Extraction:
             if state.ended:
                 # The last batch and the seal are one commit, so that no crash can separate them.
                 state = landing.seal(state, certify(state), now())
+            else:
+                state = record(self.warehouse, state)
         self.seconds["stage"] += time.perf_counter() - started
         return state
 

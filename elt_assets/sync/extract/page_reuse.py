@@ -16,7 +16,7 @@ import msgspec
 from elt_assets.connectors.source import KnownPage, Page
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.outcome import Certificate, Counts, Mode
-from elt_assets.sync.state.versions import Applied
+from elt_assets.sync.state.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,13 @@ def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str
 
 
 def previous_extraction(
-    warehouse: Warehouse, stream: str, applied: Applied | None
+    warehouse: Warehouse, stream: str, latest: Version
 ) -> PreviousExtraction | None:
     """The extraction whose pages a new one may reuse.
 
     None if the applied sync had no extraction, or its extraction is no longer kept.
     """
-    if applied is None:
+    if latest.sync_id is None:
         return None
     rows = warehouse.execute(
         """
@@ -103,7 +103,7 @@ def previous_extraction(
         JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
         WHERE b.stream = $stream AND b.sync_id = $sync_id
         """,
-        {"stream": stream, "sync_id": applied.sync_id},
+        {"stream": stream, "sync_id": latest.sync_id},
     ).fetchall()
     if not rows:
         return None
@@ -113,7 +113,7 @@ def previous_extraction(
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )
     whole = mode == Mode.FULL and complete and len(batches) == len(rows)
-    return PreviousExtraction(applied.sync_id, applied.version, rows[0][7], whole, batches)
+    return PreviousExtraction(latest.sync_id, latest.version, rows[0][7], whole, batches)
 
 
 def _known_batch(digest: str, records_of: str, known_pages: str | None) -> KnownBatch:
@@ -123,14 +123,11 @@ def _known_batch(digest: str, records_of: str, known_pages: str | None) -> Known
     return KnownBatch(digest, records_of, found.mapping, found.pages)
 
 
-def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: PreviousExtraction) -> bool:
-    """Whether the batches of a sync are exactly those of `old`."""
-    rows = warehouse.execute(
-        "SELECT batch, digest FROM extraction_batches"
-        " WHERE stream = $stream AND sync_id = $sync_id",
-        {"stream": stream, "sync_id": sync_id},
-    ).fetchall()
-    return dict(rows) == {number: batch.digest for number, batch in old.batches.items()}
+def repeats(digests: Sequence[str], old: PreviousExtraction) -> bool:
+    """Whether the batches with these digests are exactly those of `old`."""
+    return dict(enumerate(digests)) == {
+        number: batch.digest for number, batch in old.batches.items()
+    }
 
 
 def settled_plainly(counts: Counts) -> bool:

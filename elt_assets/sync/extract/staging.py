@@ -13,7 +13,7 @@ from elt_assets.connectors.source import FieldMap, KnownPage, Page
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.storage.warehouse.warehouse import Warehouse, literal, row_of
 from elt_assets.sync.extract import page_reuse
-from elt_assets.sync.extract.checkpoints import ExtractionState
+from elt_assets.sync.extract.checkpoints import ExtractionState, record
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
 from elt_assets.sync.extract.page_table import (
     PAGES,
@@ -228,6 +228,7 @@ class Landing:
             mark=batch.last.mark,
             bare_end=batch.last.bare_end,
             doubts=tuple(dict.fromkeys((*state.doubts, *batch.doubts))),
+            digests=(*state.digests, batch.digest),
             cursor=cursor,
             landed_by=state.landed_by | {state.run},
         )
@@ -295,15 +296,15 @@ class Landing:
         self, state: ExtractionState, certificate: Certificate, moment: str
     ) -> ExtractionState:
         """Record the certificate; nothing more is fetched for this sync from then on."""
-        self._warehouse.update(
-            "extractions",
-            "certificate = $certificate, sealed_at = $now::TIMESTAMP",
-            "stream = $stream AND sync_id = $sync_id",
-            {
-                "certificate": msgspec.json.encode(certificate).decode(),
-                "now": moment,
-                "stream": self._stream.name,
-                "sync_id": self._sync_id,
-            },
-        )
-        return replace(state, certificate=certificate)
+        seal = {
+            "certificate": msgspec.json.encode(certificate).decode(),
+            "sealed_at": moment,
+        }
+        if state.unrecorded is None:
+            self._warehouse.update(
+                "extractions",
+                "certificate = $certificate, sealed_at = $sealed_at::TIMESTAMP",
+                "stream = $stream AND sync_id = $sync_id",
+                seal | {"stream": self._stream.name, "sync_id": self._sync_id},
+            )
+        return replace(record(self._warehouse, state, seal), certificate=certificate)

@@ -252,10 +252,10 @@ def sample(
         SELECT change_type, [{key}], "before",
             CASE WHEN change_type <> 'DELETE'
                 THEN json_object({_members(names)}, 'attributes', attributes) END
-        FROM {table}
-        WHERE version = $version
+        FROM (
+            FROM {table} WHERE version = $version ORDER BY change_type, sequence LIMIT {SAMPLE}
+        )
         ORDER BY change_type, sequence
-        LIMIT {SAMPLE}
         """,
         {"version": version},
     ).fetchall()

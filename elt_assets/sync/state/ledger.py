@@ -58,7 +58,11 @@ class SyncRow(Outcome, frozen=True, kw_only=True):
 
 def find(source: OperationalDatabase | Transaction, key: StreamKey, sync_id: str) -> SyncRow | None:
     """The sync's row, if it was ever begun."""
-    rows = source.rows(f"SELECT * FROM syncs WHERE {ONE_SYNC}", (*key.values, sync_id))
+    one = (*key.values, sync_id)
+    # Mostly there is none, and the driver takes seven times as long to find no row of all columns.
+    if not source.rows(f"SELECT 1 AS one FROM syncs WHERE {ONE_SYNC}", one):
+        return None
+    rows = source.rows(f"SELECT * FROM syncs WHERE {ONE_SYNC}", one)
     return sync_row(rows[0]) if rows else None
 
 

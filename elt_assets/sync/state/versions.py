@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.sync.clock import now
@@ -17,7 +17,8 @@ class Version:
     `version` counts the syncs that settled; `ordinal` is that of the newest of them.
     `watermark` is the newest change time seen, by the provider's clock. `mark` is the place in the
     provider's history that the source returned. `full_at` is when everything was last read
-    completely; None makes the next sync read everything.
+    completely; None makes the next sync read everything. `sync_id` is the newest sync that was
+    applied, None before the first.
     """
 
     version: int = 0
@@ -25,6 +26,7 @@ class Version:
     watermark: str | None = None
     full_at: str | None = None
     mark: str | None = None
+    sync_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +42,17 @@ class Reading:
     mark: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The newest sync that was applied to the latest table, and the version it made."""
-
-    sync_id: str
-    version: int
-
-
 def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Version:
     """The current state of the latest table; version 0 before the first sync."""
     rows = source.rows(
         f"""
-        SELECT version, ordinal, watermark, full_at, mark
+        SELECT version, ordinal, watermark, full_at, mark, sync_id
         FROM integration_versions
         WHERE {ONE_STREAM}
         """,
         key.values,
     )
     return Version(**rows[0]) if rows else Version()
-
-
-def applied(database: OperationalDatabase, key: StreamKey) -> Applied | None:
-    """The newest sync that was applied to the latest table; None before the first."""
-    rows = database.rows(
-        f"SELECT sync_id, version FROM integration_versions WHERE {ONE_STREAM}", key.values
-    )
-    return Applied(**rows[0]) if rows else None
 
 
 def advance(transaction: Transaction, expected: Version, row: SyncRow, reading: Reading) -> bool:

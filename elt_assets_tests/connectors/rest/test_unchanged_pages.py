@@ -196,8 +196,9 @@ def test_pages_that_another_release_mapped_are_asked_for_plainly(
 
 
 @every("cursor")
+@pytest.mark.parametrize("afterwards", ["2", "3"])
 def test_after_a_failure_every_page_is_asked_for_plainly(
-    platform: SyncService, marked: Marked, provider: Provider
+    platform: SyncService, marked: Marked, provider: Provider, afterwards: str
 ) -> None:
     """An unchanged page leads on to where it led before, which may be what fails."""
     synced(platform, "1")
@@ -211,7 +212,7 @@ def test_after_a_failure_every_page_is_asked_for_plainly(
     failed = synced(platform, "2")
     assert failed.status is Status.FAILED
     marked.forget()
-    assert synced(platform, "3").status is Status.UNCHANGED
+    assert synced(platform, afterwards).status is Status.UNCHANGED
     assert marked.spared == []
 
 
