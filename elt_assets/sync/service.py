@@ -34,6 +34,7 @@ from elt_assets.sync.extract.checkpoints import staged_and_unique
 from elt_assets.sync.extract.preview import Preview, preview
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.fetch_budget import FetchBudget
+from elt_assets.sync.memory_arenas import bound_arenas
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.state import (
     change_log,
@@ -165,6 +166,7 @@ class SyncService:
         others. A disabled integration, and one without such a stream, yields no outcome. An
         extraction is cut after `max_batches`; a cut extraction deletes no record.
         """
+        bound_arenas()
         pages_per_batch = pages_per_batch or self.settings.pages_per_batch
         chosen: SyncOptions = {"run_id": None, "faults": self._config.faults, **options}
         stop = threading.Event()
