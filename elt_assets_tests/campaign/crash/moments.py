@@ -54,10 +54,11 @@ _WRITTEN = {
     "users_cdc": "the changes",
     "logged_versions": "the changes",
     "missing_records": "the changes",
-    "extractions": "opening the extraction",
+    "extractions": "continuing the extraction",
     "applied_syncs": "the mark in the log",
     "syncs": "the ledger",
 }
+_SEAL = "the seal"
 _OF_ANY_STORES = frozenset(
     f"{when} the commit of {what}"
     for when in ("before", "after")
@@ -65,7 +66,6 @@ _OF_ANY_STORES = frozenset(
         "a batch",
         "a batch and the seal",
         "applying",
-        "opening the extraction",
         "the changes",
         "the ledger",
         "the mark in the log",
@@ -281,6 +281,8 @@ class WatchedConnection:
                 return self._committing(sql, None, self._written or set())
         elif self._written is not None:
             self._written.update(_written(sql))
+            if "sealed_at" in sql:
+                self._written.add(_SEAL)
             self._changed = self._changed or bool(_CHANGES.match(sql))
             self._moments.reach("inside a warehouse transaction")
         elif _WRITES.search(sql) and "TEMP TABLE" not in sql and "found_changes" not in sql:
@@ -294,7 +296,7 @@ class WatchedConnection:
         self, sql: str, parameters: object, written: set[str]
     ) -> duckdb.DuckDBPyConnection:
         what = self._purpose or _purpose(written)
-        if what == "a batch" and "extractions" in written:
+        if what == "a batch" and _SEAL in written:
             what = "a batch and the seal"
         self._moments.reach(f"before the commit of {what}")
         result = self._connection.execute(sql, parameters)
