@@ -125,7 +125,7 @@ def _remember(platform: SyncService, days: int) -> None:
             INSERT INTO integration_versions
             SELECT
                 organization_id, connected_integration_id, stream, max(version), max(ordinal),
-                max(sync_id), max(finished_at), NULL, max(started_at)
+                max(sync_id), max(finished_at), NULL, max(started_at), NULL
             FROM syncs
             WHERE status = 'unchanged'
             GROUP BY organization_id, connected_integration_id, stream

@@ -302,7 +302,7 @@ def test_pages_are_limited_over_all_lists(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"parent": None}, r"\{parent\} and \$parent mean whom"),
+        ({"parent": None}, r"\{parent\} and \$parent mean the record"),
         ({"path": "/members"}, r"path has no \{parent\}"),
         ({"parent": {"stream": "teams"}}, r"there is no stream 'teams'"),
         ({"parent": {"stream": "group_memberships"}}, r"cannot be a parent itself"),
