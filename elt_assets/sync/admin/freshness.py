@@ -38,7 +38,32 @@ class Freshness(msgspec.Struct, frozen=True):
 
 def freshness(platform: SyncService, stream: Stream) -> list[Freshness]:
     """Every enabled integration that offers the stream, the longest waiting first."""
+    return _offered(platform, stream, _freshness(platform, stream))
+
+
+def overdue(platform: SyncService) -> list[Freshness]:
+    """The streams that were not brought up to date within `stale_hours`, the oldest first."""
+    found = [
+        one
+        for stream in STREAMS.values()
+        # Which integrations offer a stream takes longer to read than how old it is.
+        for one in _offered(
+            platform, stream, [each for each in _freshness(platform, stream) if each.overdue]
+        )
+    ]
+    return sorted(found, key=lambda one: one.since)
+
+
+def _offered(platform: SyncService, stream: Stream, found: list[Freshness]) -> list[Freshness]:
+    """Those of `found` whose integration offers the stream."""
+    if not found:
+        return []
     offering = {ref.partition_key for ref in platform.offering(stream)}
+    return [one for one in found if one.partition in offering]
+
+
+def _freshness(platform: SyncService, stream: Stream) -> list[Freshness]:
+    """Every enabled integration, whether or not it offers the stream."""
     own = platform.database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
     rows = platform.database.rows(
         f"""
@@ -57,12 +82,4 @@ def freshness(platform: SyncService, stream: Stream) -> list[Freshness]:
         """,
         (platform.settings.stale_hours, stream.name),
     )
-    return [Freshness(**row) for row in rows if row["partition"] in offering]
-
-
-def overdue(platform: SyncService) -> list[Freshness]:
-    """The streams that were not brought up to date within `stale_hours`, the oldest first."""
-    found = (
-        one for stream in STREAMS.values() for one in freshness(platform, stream) if one.overdue
-    )
-    return sorted(found, key=lambda one: one.since)
+    return [Freshness(**row) for row in rows]
