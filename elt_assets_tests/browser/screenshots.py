@@ -134,6 +134,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__ if chromium() else "chromium is not installed (.ci/install-servers)")
         return 2
     album = Album(Path(arguments[0]))
+    album.folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as folder, night(Path(folder), HEALTHY) as tonight:
         take_night(tonight, album)
     with TemporaryDirectory() as folder:
