@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from elt_assets.config.settings import Settings
+
 _SERVER_TAG = ".dagster/grpc_info"
 """The tag by which Dagster's launcher finds the server of a run, on this machine by its socket."""
 
@@ -22,11 +24,14 @@ _WORKED_ON = (
 )
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> int:
+def end_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> int:
     """Report the end of every run whose server no longer answers on this machine; their number.
 
     Their syncs continue from the last batch, by a retry of the run or by the recovery sensor.
+    Nothing ends where machines share the instance: the server of a run may be on another one.
     """
+    if settings.dagster_url is not None or settings.broker_url is not None:
+        return 0
     dead = [
         run
         for run in instance.get_runs(dg.RunsFilter(statuses=[*_WORKED_ON]))

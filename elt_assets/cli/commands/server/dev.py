@@ -64,9 +64,7 @@ def dev(port: int, health_port: int | None, feed_port: int | None, workers: int)
     # Web server and daemon would create a new instance's tables at the same moment, and one of
     # them would fail on tables that the other has half created.
     with open_instance(settings) as instance:
-        # Where machines share the instance, the socket of a run may be on another one.
-        alone = settings.dagster_url is None and settings.broker_url is None
-        if alone and (ended := end_dead_runs(instance)):
+        if ended := end_dead_runs(instance, settings):
             note(f"runs of a server that was killed: {ended:,}; their syncs continue")
     if broker is not None:
         check_broker(broker)
