@@ -11,13 +11,13 @@ import time
 import msgspec
 
 from elt_assets.demo.process import Orders, Started
-from elt_assets.demo.serving.provider_server import serve
+from elt_assets.demo.serving.provider_server import Application, build_app, serve
 from elt_assets.errors import InvalidInput
 
 _LOOK_EVERY = 0.2
 
 
-def main() -> int:
+def main(application: Application = build_app) -> int:
     """Serve until a signal or the end of the parent process; return the exit status."""
     orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
     threading.Thread(target=_end_with, args=(orders.parent,), daemon=True).start()
@@ -27,6 +27,7 @@ def main() -> int:
             token=orders.token,
             port=orders.port,
             ready=lambda url: _answer(Started(url=url)),
+            application=application,
         )
     except InvalidInput as error:
         _answer(Started(error=str(error)))

@@ -14,7 +14,6 @@ from typing import IO, Any, Self, cast
 import msgspec
 import urllib3
 
-from elt_assets.demo.fault_injection.fault import Plan, Suffered
 from elt_assets.demo.layout import DemoLayout
 from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
@@ -41,6 +40,8 @@ class Started(msgspec.Struct, frozen=True):
 
 class ProviderProcess:
     """A provider that runs while the context is open, and never longer than this process."""
+
+    program = "elt_assets.demo"
 
     def __init__(
         self, layout: DemoLayout | None = None, *, token: str | None = None, port: int = 0
@@ -83,7 +84,7 @@ class ProviderProcess:
             raise EltAssetsError("the embedded provider is running already")
         # The child has its own session: Ctrl-C reaches this process alone, which stops the child.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "elt_assets.demo"],
+            [sys.executable, "-m", self.program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -94,7 +95,7 @@ class ProviderProcess:
                 raise InvalidInput(f"embedded provider: {started.error}")
             self._url = started.url
             # The socket is open already, and the server answers once it runs.
-            self._ask("GET", "/")
+            self.control("GET", "/")
         except BaseException:
             self.stop()
             raise
@@ -113,40 +114,37 @@ class ProviderProcess:
 
     def advance(self) -> int:
         """Advance every integration by one round; return the round."""
-        return int(self._ask("POST", "/control/advance")["round"])
+        return int(self.control("POST", "/control/advance")["round"])
 
     def worlds(self) -> dict[IntegrationRef, int]:
         """Every integration with its current number of people."""
         return {
             IntegrationRef(world["organization"], world["integration"]): world["users"]
-            for world in self._ask("GET", "/control/worlds")["worlds"]
+            for world in self.control("GET", "/control/worlds")["worlds"]
         }
 
     def truth(self, ref: IntegrationRef) -> list[dict[str, Any]]:
         """The records that the platform should hold of `ref` now, as from `people.truth`."""
-        users: list[dict[str, Any]] = self._ask("GET", f"/control/state/{_path(ref)}")["users"]
-        return users
+        return list(self.control("GET", f"/control/state/{_path(ref)}")["users"])
 
     def truth_of_groups(self, ref: IntegrationRef) -> dict[str, list[dict[str, Any]]]:
         """The groups and group memberships that the platform should hold of `ref` now."""
-        truth: dict[str, list[dict[str, Any]]] = self._ask("GET", f"/control/groups/{_path(ref)}")
-        return truth
+        return self.control("GET", f"/control/groups/{_path(ref)}")
 
     def requests(self, ref: IntegrationRef | None = None) -> list[dict[str, Any]]:
         """Every page requested since the start or the last `forget_requests`, in order."""
         query = f"?org={ref.organization_id}&integration={ref.integration_id}" if ref else ""
-        answer = self._ask("GET", f"/control/requests{query}")
+        answer = self.control("GET", f"/control/requests{query}")
         if answer["dropped"]:
             raise EltAssetsError(
                 f"the request log lost its {answer['dropped']} oldest entries; "
                 "forget requests more often"
             )
-        requests: list[dict[str, Any]] = answer["requests"]
-        return requests
+        return list(answer["requests"])
 
     def forget_requests(self) -> None:
         """Empty the request log."""
-        self._ask("DELETE", "/control/requests")
+        self.control("DELETE", "/control/requests")
 
     def edit(
         self,
@@ -169,22 +167,14 @@ class ProviderProcess:
             "change": [{"who": who, "set": fields} for who, fields in (change or {}).items()],
             "add": add if isinstance(add, int) else list(add),
         }
-        return int(self._ask("POST", f"/control/edit/{_path(ref)}", edits)["total"])
-
-    def order_chaos(self, ref: IntegrationRef, plan: Plan) -> None:
-        """Apply `plan` to the next answers to `ref`. Raises `NotFound` or `InvalidInput`."""
-        self._ask("POST", f"/control/chaos/{_path(ref)}", plan)
-
-    def lift_chaos(self, ref: IntegrationRef) -> Suffered:
-        """End the plan of `ref`; return what it did."""
-        return msgspec.convert(self._ask("DELETE", f"/control/chaos/{_path(ref)}"), Suffered)
+        return int(self.control("POST", f"/control/edit/{_path(ref)}", edits)["total"])
 
     def order_outage(self, ref: IntegrationRef, failing: Mapping[date, int]) -> None:
         """Let only these days' sign-ins of `ref` fail, with these statuses.
 
         Raises `NotFound` or `InvalidInput`.
         """
-        self._ask("POST", f"/control/signins/{_path(ref)}", {"failing": failing})
+        self.control("POST", f"/control/signins/{_path(ref)}", {"failing": failing})
 
     def _told(self, process: subprocess.Popen[bytes]) -> Started:
         """Send the child its input and read its answer."""
@@ -199,7 +189,8 @@ class ProviderProcess:
         except msgspec.DecodeError:
             return Started(error=f"it ended with exit status {process.wait()} before it listened")
 
-    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def control(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Send a request of the provider's control routes. Raises `NotFound` or `InvalidInput`."""
         # Each call opens its own connection, so that a forked process shares none.
         url = self.url + path
         try:

@@ -13,9 +13,7 @@ from pathlib import Path
 import urllib3
 
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
 from elt_assets.demo.layout import DemoLayout
-from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.instance.opening import open_instance
@@ -23,6 +21,8 @@ from elt_assets.orchestration.status_repair import repair_status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.cli.conftest import free_port, wait_for
+from elt_assets_tests.testbed.faulty_provider.fault import ALWAYS, Order, Plan
+from elt_assets_tests.testbed.faulty_provider.faulty_process import FaultyProvider
 
 REVOKED = IntegrationRef("borealis", "okta")
 LOGIN_PAGE = IntegrationRef("cormorant", "hr-export")
@@ -58,7 +58,7 @@ _OF_SLOW = 10_000
 class Night:
     """The provider, the installation and its web server."""
 
-    provider: ProviderProcess
+    provider: FaultyProvider
     settings: Settings
     url: str
 
@@ -78,7 +78,7 @@ class Night:
             self.provider.lift_chaos(ref)
 
 
-def register(provider: ProviderProcess, settings: Settings) -> None:
+def register(provider: FaultyProvider, settings: Settings) -> None:
     """Connect every integration of the provider, and bring it up to date."""
     os.environ[_TOKEN] = provider.token
     refs = list(provider.worlds())
@@ -104,7 +104,7 @@ def night(folder: Path, healthy: int = 6) -> Iterator[Night]:
         },
         page_size=PAGE,
     )
-    with ProviderProcess(layout) as provider:
+    with FaultyProvider(layout) as provider:
         register(provider, settings)
         with web_ui(folder, settings.home) as url:
             yield Night(provider, settings, url)

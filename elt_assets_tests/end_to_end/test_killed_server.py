@@ -11,9 +11,7 @@ import pytest
 
 from elt_assets.cli.main import Invocation, run
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
 from elt_assets.demo.layout import DemoLayout
-from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets.sync.outcome import Status
@@ -22,6 +20,8 @@ from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.browser.night import PAGE, register, web_ui
 from elt_assets_tests.cli.conftest import processes_of, wait_for
+from elt_assets_tests.testbed.faulty_provider.fault import ALWAYS, Order, Plan
+from elt_assets_tests.testbed.faulty_provider.faulty_process import FaultyProvider
 
 REF = IntegrationRef("acme", "okta")
 PAGES = 100
@@ -54,7 +54,7 @@ def test_a_killed_run_and_a_killed_server_are_continued_from_the_last_batch(
         monkeypatch.setenv(f"ELT_ASSETS_{name}", value)
     settings = load_settings()
     layout = DemoLayout(integrations=0, others={str(REF): PAGES * PAGE}, page_size=PAGE)
-    with ProviderProcess(layout) as provider, SyncService.open(settings) as platform:
+    with FaultyProvider(layout) as provider, SyncService.open(settings) as platform:
         register(provider, settings)
         provider.edit(REF, add=5)
         provider.order_chaos(REF, Plan([Order("slow_page", times=ALWAYS)]))

@@ -8,8 +8,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from elt_assets.demo.edits import Edits
-from elt_assets.demo.fault_injection.chaos import Afflictions
-from elt_assets.demo.fault_injection.fault import Plan
 from elt_assets.demo.groups import groups_truth
 from elt_assets.demo.serving.answers import body_as, in_thread, json_answer, ref_of
 from elt_assets.demo.signin_listing import Outage, SigninListing
@@ -17,14 +15,11 @@ from elt_assets.demo.world import Directory
 
 
 class ControlRoutes:
-    """Routes that change and report a directory, its request log and its faults."""
+    """Routes that change and report a directory and its request log."""
 
-    def __init__(
-        self, directory: Directory, signins: SigninListing, afflictions: Afflictions
-    ) -> None:
+    def __init__(self, directory: Directory, signins: SigninListing) -> None:
         self._directory = directory
         self._signins = signins
-        self._afflictions = afflictions
 
     def routes(self) -> list[Route]:
         """The routes below /control."""
@@ -37,7 +32,6 @@ class ControlRoutes:
             Route(f"/control/edit/{one}", self._edit, methods=["POST"]),
             Route("/control/requests", in_thread(self._requests)),
             Route("/control/requests", in_thread(self._forget_requests), methods=["DELETE"]),
-            Route(f"/control/chaos/{one}", self._chaos, methods=["GET", "POST", "DELETE"]),
             Route(f"/control/signins/{one}", self._outage, methods=["POST"]),
         ]
 
@@ -90,16 +84,3 @@ class ControlRoutes:
         ref = ref_of(request)
         self._directory.snapshot(ref)
         return json_answer(self._signins.order(ref, await body_as(request, Outage, "outage")))
-
-    async def _chaos(self, request: Request) -> Response:
-        ref = ref_of(request)
-        self._directory.snapshot(ref)
-        match request.method:
-            case "POST":
-                plan = await body_as(request, Plan, "plan")
-                suffered = self._afflictions.order(ref, plan)
-            case "DELETE":
-                suffered = self._afflictions.lift(ref)
-            case _:
-                suffered = self._afflictions.suffered(ref)
-        return json_answer(suffered)

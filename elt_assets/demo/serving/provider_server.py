@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from elt_assets.demo.fault_injection.chaos import Afflictions, Chaos
 from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.serving.answers import ERROR_HANDLERS
 from elt_assets.demo.serving.control_routes import ControlRoutes
 from elt_assets.demo.serving.door import Door
 from elt_assets.demo.serving.provider_routes import ProviderRoutes
+from elt_assets.demo.serving.random_failures import RandomFailures
 from elt_assets.demo.signin_listing import SigninListing
 from elt_assets.demo.wire import OpenProtocol
 from elt_assets.demo.world import Directory
@@ -43,8 +43,6 @@ _INDEX = {
         "POST /control/edit/{organization}/{integration}": "replace, remove, change, add",
         "GET /control/requests": "requested pages; org, integration",
         "DELETE /control/requests": "delete the log of requests",
-        "POST /control/chaos/{organization}/{integration}": "order faults; GET their effects",
-        "DELETE /control/chaos/{organization}/{integration}": "end the faults",
         "POST /control/signins/{organization}/{integration}": "order days that fail",
     },
 }
@@ -53,17 +51,26 @@ _INDEX = {
 def build_app(directory: Directory, token: str) -> ASGIApp:
     """The provider as an ASGI application; everything but the index requires `token`."""
     layout = directory.layout
-    signins = SigninListing(layout)
-    afflictions = Afflictions(share=layout.chaos, seed=layout.seed)
-    app = Starlette(
+    app = RandomFailures(routed(directory), share=layout.chaos, seed=layout.seed)
+    return Door(app, directory, token, layout.latency / 1000)
+
+
+Application = Callable[[Directory, str], ASGIApp]
+"""Builds the application that serves a directory to the bearer of a token."""
+
+
+def routed(directory: Directory, *further: Route) -> Starlette:
+    """The provider's routes and `further` ones, without middleware."""
+    signins = SigninListing(directory.layout)
+    return Starlette(
         routes=[
             Route("/", _index),
             *ProviderRoutes(directory, signins).routes(),
-            *ControlRoutes(directory, signins, afflictions).routes(),
+            *ControlRoutes(directory, signins).routes(),
+            *further,
         ],
         exception_handlers=ERROR_HANDLERS,
     )
-    return Door(Chaos(app, directory, afflictions), directory, token, layout.latency / 1000)
 
 
 def serve(
@@ -73,6 +80,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     ready: Callable[[str], None] | None = None,
+    application: Application = build_app,
 ) -> None:
     """Serve `layout` until SIGTERM or Ctrl-C; `ready` gets the URL once the server answers.
 
@@ -83,7 +91,7 @@ def serve(
         address, bound = listener.getsockname()
         server = _Announced(
             uvicorn.Config(
-                build_app(Directory(layout), token),
+                application(Directory(layout), token),
                 access_log=False,
                 http=OpenProtocol,
                 log_level="warning",

@@ -21,10 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from elt_assets.config.settings import load_settings
-from elt_assets.demo.fault_injection.chaos import FAULTS
-from elt_assets.demo.fault_injection.fault import INCOMPLETE, RIGHT, Ending, Family
 from elt_assets.demo.layout import DemoLayout
-from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.service import SyncService
@@ -41,6 +38,9 @@ from elt_assets_tests.campaign.oracles import (
 )
 from elt_assets_tests.campaign.shares import in_shares
 from elt_assets_tests.campaign.state import read_state
+from elt_assets_tests.testbed.faulty_provider.chaos import FAULTS
+from elt_assets_tests.testbed.faulty_provider.fault import INCOMPLETE, RIGHT, Ending, Family
+from elt_assets_tests.testbed.faulty_provider.faulty_process import FaultyProvider
 
 TOKEN = "the-token-that-no-file-may-hold"
 SEED = 20_261_122
@@ -71,7 +71,7 @@ def run_share(share: Sequence[Chain], seed: int, heal_each: bool) -> Figures:
             others={str(chain.ref): chain.users for chain in share},
             seed=seed,
         )
-        with ProviderProcess(layout, token=TOKEN) as provider, _platform(home) as platform:
+        with FaultyProvider(layout, token=TOKEN) as provider, _platform(home) as platform:
 
             def run(chain: Chain) -> Figures:
                 # A file of its own: integrations with one secret wait for each other's quota.
@@ -94,7 +94,7 @@ class ChainRun:
 
     chain: Chain
     platform: SyncService
-    provider: ProviderProcess
+    provider: FaultyProvider
     home: Path
     token: Path
     heal_each: bool

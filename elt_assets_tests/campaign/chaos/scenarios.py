@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from elt_assets.demo.fault_injection.chaos import FAULTS
-from elt_assets.demo.fault_injection.fault import (
+from elt_assets.identifiers import IntegrationRef
+from elt_assets_tests.testbed.faulty_provider.chaos import FAULTS
+from elt_assets_tests.testbed.faulty_provider.fault import (
     ALWAYS,
     RIGHT,
     Ending,
@@ -25,7 +26,6 @@ from elt_assets.demo.fault_injection.fault import (
     Order,
     Plan,
 )
-from elt_assets.identifiers import IntegrationRef
 
 LENGTH = 5
 """Scenarios of one chain, one after the other over the same integration."""

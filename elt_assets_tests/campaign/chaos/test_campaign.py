@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from elt_assets.demo.fault_injection.chaos import FAULTS
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.campaign.chaos.campaign import (
     SEED,
@@ -13,6 +12,7 @@ from elt_assets_tests.campaign.chaos.campaign import (
     run_share,
 )
 from elt_assets_tests.campaign.chaos.scenarios import LENGTH, Chain, Pages, Scenario, chains
+from elt_assets_tests.testbed.faulty_provider.chaos import FAULTS
 
 SCENARIOS = 2_000
 LEAST = 4

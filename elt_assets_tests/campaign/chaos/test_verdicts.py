@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from elt_assets.demo.fault_injection.fault import FAILED, INCOMPLETE, RIGHT, Ending
 from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
 from elt_assets_tests.campaign.chaos.verdicts import Scene, Users, healed, judge
+from elt_assets_tests.testbed.faulty_provider.fault import FAILED, INCOMPLETE, RIGHT, Ending
 
 ANYTHING = frozenset(Ending)
 WHOLE = Certificate(complete=True)

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elt_assets.demo.fault_injection.fault import Ending, Endings
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets_tests.campaign.oracles import Violation, documented_limit
+from elt_assets_tests.testbed.faulty_provider.fault import Ending, Endings
 
 Users = Mapping[str, Mapping[str, Any]]
 

@@ -11,9 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from elt_assets.config.settings import load_settings
-from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
 from elt_assets.demo.layout import DemoLayout
-from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import SyncService
@@ -22,6 +20,8 @@ from elt_assets_tests.campaign.hostile.installations import person
 from elt_assets_tests.campaign.oracles import leaked_secrets
 from elt_assets_tests.cli.conftest import Process, connect
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
+from elt_assets_tests.testbed.faulty_provider.fault import ALWAYS, Order, Plan
+from elt_assets_tests.testbed.faulty_provider.faulty_process import FaultyProvider
 
 TOKEN, KEY, PASSWORD = "bearer-s3cr3t/+=1", "query-s3cr3t/+=2", "basic-s3cr3t/+=3"
 BASIC = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
@@ -121,7 +121,7 @@ def test_no_secret_reaches_dagster_or_the_terminal(tmp_path: Path) -> None:
     command = Process(tmp_path)
     layout = DemoLayout(organizations=1, integrations=2, users=12)
     good, bad = layout.worlds()
-    with ProviderProcess(layout, token="planted-dagster-s3cr3t-4") as provider:
+    with FaultyProvider(layout, token="planted-dagster-s3cr3t-4") as provider:
         connect(command, provider, good)
         connect(command, provider, bad)
         quoting = Order("status_400_that_quotes_the_credentials", times=ALWAYS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.demo.fault_injection.fault import (
+from elt_assets_tests.testbed.faulty_provider.fault import (
     FAILED,
     INCOMPLETE,
     RIGHT,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from elt_assets.demo.edits import Change, Edits
-from elt_assets.demo.fault_injection.fault import (
+from elt_assets_tests.testbed.faulty_provider.fault import (
     INCOMPLETE,
     RIGHT,
     Endings,

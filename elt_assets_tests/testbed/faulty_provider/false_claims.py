@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from elt_assets.demo.edits import Edits
-from elt_assets.demo.fault_injection.fault import (
+from elt_assets.demo.people import person_id
+from elt_assets_tests.testbed.faulty_provider.fault import (
     INCOMPLETE,
     RIGHT,
     Endings,
@@ -18,7 +19,6 @@ from elt_assets.demo.fault_injection.fault import (
     Need,
     OneAnswer,
 )
-from elt_assets.demo.people import person_id
 
 _TOTAL = frozenset({Need.TOTAL})
 _CURSOR = frozenset({Need.TOTAL, Need.CURSOR})

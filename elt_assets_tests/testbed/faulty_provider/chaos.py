@@ -11,27 +11,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elt_assets.demo.fault_injection import (
+from elt_assets.demo.wire import Wire
+from elt_assets.demo.world import Directory
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets_tests.testbed.faulty_provider import (
     false_claims,
     paging_faults,
     population_changes,
     record_faults,
     wire_faults,
 )
-from elt_assets.demo.fault_injection.fault import (
+from elt_assets_tests.testbed.faulty_provider.fault import (
     Affliction,
     EditablePage,
     Exchange,
     Fault,
     OneAnswer,
-    Order,
     Plan,
     Suffered,
 )
-from elt_assets.demo.wire import Wire
-from elt_assets.demo.world import Directory
-from elt_assets.errors import InvalidInput
-from elt_assets.identifiers import IntegrationRef
 
 FAULTS: dict[str, Fault] = {
     fault.name: fault
@@ -59,14 +58,9 @@ class _Page(msgspec.Struct):
 
 
 class Afflictions:
-    """The fault plans of all integrations.
+    """The fault plans of all integrations."""
 
-    `share` is the share of page requests without a plan that fail at first.
-    """
-
-    def __init__(self, *, share: float, seed: int) -> None:
-        self._share = share
-        self._dice = random.Random(seed)
+    def __init__(self) -> None:
         self._planned: dict[IntegrationRef, Affliction] = {}
 
     def order(self, ref: IntegrationRef, plan: Plan) -> Suffered:
@@ -95,16 +89,9 @@ class Afflictions:
             strayed=affliction.strayed,
         )
 
-    def planned(self, ref: IntegrationRef) -> Affliction | None:
+    def of(self, ref: IntegrationRef) -> Affliction | None:
         """The state of the plan of `ref`."""
         return self._planned.get(ref)
-
-    def of(self, ref: IntegrationRef) -> Affliction | None:
-        """The plan for the next answer to `ref`, or a random failure."""
-        planned = self._planned.get(ref)
-        if planned is not None or self._dice.random() >= self._share:
-            return planned
-        return Affliction(Plan([Order(self._dice.choice(wire_faults.PASSING))]), self._dice)
 
 
 class Chaos:
@@ -130,7 +117,7 @@ class Chaos:
         self, ref: IntegrationRef, key: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer a request for one user, changed by the plan's faults that concern single users."""
-        affliction = self._afflictions.planned(ref)
+        affliction = self._afflictions.of(ref)
         orders = [] if affliction is None else affliction.plan.orders
         faults = [fault for order in orders if (fault := FAULTS[order.fault]).single]
         if affliction is None or not faults:

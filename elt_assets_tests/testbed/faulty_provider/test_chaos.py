@@ -7,31 +7,31 @@ import pytest
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from elt_assets.demo.fault_injection.chaos import FAULTS
-from elt_assets.demo.fault_injection.fault import ALWAYS, Family, Order, Plan, Suffered
 from elt_assets.demo.layout import DemoLayout
-from elt_assets.demo.process import ProviderProcess
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.demo.reading import read_all, read_page, users_path
+from elt_assets_tests.testbed.faulty_provider.chaos import FAULTS
+from elt_assets_tests.testbed.faulty_provider.fault import ALWAYS, Family, Order, Plan, Suffered
+from elt_assets_tests.testbed.faulty_provider.faulty_process import FaultyProvider
 
 PEOPLE = IntegrationRef("demo-001", "people-001")
 OTHERS = IntegrationRef("demo-001", "people-002")
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[ProviderProcess]:
-    with ProviderProcess(DemoLayout(organizations=1, integrations=2, users=15)) as running:
+def provider() -> Iterator[FaultyProvider]:
+    with FaultyProvider(DemoLayout(organizations=1, integrations=2, users=15)) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def _nothing_ordered(provider: ProviderProcess) -> Iterator[None]:
+def _nothing_ordered(provider: FaultyProvider) -> Iterator[None]:
     yield
     provider.lift_chaos(PEOPLE)
 
 
-def suffer(provider: ProviderProcess, *orders: Order, seed: int = 1) -> None:
+def suffer(provider: FaultyProvider, *orders: Order, seed: int = 1) -> None:
     provider.order_chaos(PEOPLE, Plan(list(orders), seed=seed))
 
 
@@ -49,7 +49,7 @@ def test_every_fault_has_its_allowed_endings() -> None:
 
 
 def test_a_fault_happens_at_the_request_it_was_ordered_for_and_as_often(
-    provider: ProviderProcess,
+    provider: FaultyProvider,
 ) -> None:
     suffer(provider, Order("status_503", at=2, times=2))
     statuses = [call_status(provider) for _ in range(4)]
@@ -57,12 +57,12 @@ def test_a_fault_happens_at_the_request_it_was_ordered_for_and_as_often(
     assert provider.lift_chaos(PEOPLE) == Suffered(requests=4, fired={"status_503": 2})
 
 
-def test_other_integrations_are_not_affected(provider: ProviderProcess) -> None:
+def test_other_integrations_are_not_affected(provider: FaultyProvider) -> None:
     suffer(provider, Order("status_503", times=ALWAYS))
     assert len(read_all(provider, OTHERS)) == 15
 
 
-def test_once_lifted_the_people_are_as_they_were(provider: ProviderProcess) -> None:
+def test_once_lifted_the_people_are_as_they_were(provider: FaultyProvider) -> None:
     before = read_all(provider, PEOPLE)
     suffer(provider, Order("no_id", times=ALWAYS))
     assert read_all(provider, PEOPLE) != before
@@ -70,7 +70,7 @@ def test_once_lifted_the_people_are_as_they_were(provider: ProviderProcess) -> N
     assert read_all(provider, PEOPLE) == before
 
 
-def test_a_plan_changes_the_same_people_every_time(provider: ProviderProcess) -> None:
+def test_a_plan_changes_the_same_people_every_time(provider: FaultyProvider) -> None:
     def spoiled(seed: int) -> list[str]:
         suffer(provider, Order("no_id"), seed=seed)
         read_page(provider, PEOPLE)
@@ -80,13 +80,13 @@ def test_a_plan_changes_the_same_people_every_time(provider: ProviderProcess) ->
     assert len({str(spoiled(seed)) for seed in range(12)}) > 1
 
 
-def test_a_fault_with_nothing_to_change_does_not_count(provider: ProviderProcess) -> None:
+def test_a_fault_with_nothing_to_change_does_not_count(provider: FaultyProvider) -> None:
     suffer(provider, Order("cursor_cycle"))
     read_page(provider, PEOPLE, limit=1000)
     assert provider.lift_chaos(PEOPLE).fired == {}
 
 
-def test_an_alias_of_a_cursor_leads_to_where_the_cursor_does(provider: ProviderProcess) -> None:
+def test_an_alias_of_a_cursor_leads_to_where_the_cursor_does(provider: FaultyProvider) -> None:
     before = read_all(provider, PEOPLE)
     suffer(provider, Order("odd_cursor", times=ALWAYS))
     assert read_all(provider, PEOPLE) == before
@@ -97,7 +97,7 @@ def test_an_alias_of_a_cursor_leads_to_where_the_cursor_does(provider: ProviderP
     "name", ["reset_before_the_answer", "reset_in_the_body", "chunks_cut", "not_http"]
 )
 def test_a_broken_connection_is_logged_without_a_status(
-    provider: ProviderProcess, name: str
+    provider: FaultyProvider, name: str
 ) -> None:
     provider.forget_requests()
     suffer(provider, Order(name))
@@ -107,7 +107,7 @@ def test_a_broken_connection_is_logged_without_a_status(
     assert [request["status"] for request in provider.requests(PEOPLE)] == [0, 200]
 
 
-def test_a_stalled_answer_ends_with_the_client(provider: ProviderProcess) -> None:
+def test_a_stalled_answer_ends_with_the_client(provider: FaultyProvider) -> None:
     suffer(provider, Order("stall"))
     with pytest.raises(HTTPError):
         call_status(provider, timeout=0.1)
@@ -115,44 +115,26 @@ def test_a_stalled_answer_ends_with_the_client(provider: ProviderProcess) -> Non
 
 
 def test_credentials_sent_to_another_host_name_are_counted(
-    provider: ProviderProcess,
+    provider: FaultyProvider,
 ) -> None:
     suffer(provider, Order("redirect_elsewhere"))
     follow_redirects_as_no_client_should(provider)
     assert provider.lift_chaos(PEOPLE).strayed == 1
 
 
-def test_a_plan_with_an_unknown_fault_is_refused(provider: ProviderProcess) -> None:
+def test_a_plan_with_an_unknown_fault_is_refused(provider: FaultyProvider) -> None:
     with pytest.raises(InvalidInput, match="there is no fault 'gremlins'"):
         suffer(provider, Order("gremlins"))
 
 
 def test_a_plan_for_an_integration_that_is_not_served_is_refused(
-    provider: ProviderProcess,
+    provider: FaultyProvider,
 ) -> None:
     with pytest.raises(NotFound, match="no-one:none"):
         provider.order_chaos(IntegrationRef("no-one", "none"), Plan())
 
 
-def test_a_provider_with_chaos_fails_its_share_and_serves_the_rest() -> None:
-    layout = bad_days(chaos=0.5)
-    with ProviderProcess(layout) as provider:
-        outcomes = [attempted(provider) for _ in range(60)]
-    assert 10 < outcomes.count(200) < 50
-
-
-def bad_days(chaos: float) -> DemoLayout:
-    return DemoLayout(organizations=1, integrations=1, users=15, chaos=chaos)
-
-
-def attempted(provider: ProviderProcess) -> int:
-    try:
-        return call_status(provider)
-    except (HTTPError, OSError):
-        return 0
-
-
-def call_status(provider: ProviderProcess, timeout: float = 20) -> int:
+def call_status(provider: FaultyProvider, timeout: float = 20) -> int:
     with urllib3.PoolManager() as http:
         response = http.request(
             "GET",
@@ -165,7 +147,7 @@ def call_status(provider: ProviderProcess, timeout: float = 20) -> int:
         return response.status
 
 
-def follow_redirects_as_no_client_should(provider: ProviderProcess) -> None:
+def follow_redirects_as_no_client_should(provider: FaultyProvider) -> None:
     with urllib3.PoolManager() as http:
         http.request(
             "GET",
@@ -176,7 +158,7 @@ def follow_redirects_as_no_client_should(provider: ProviderProcess) -> None:
 
 
 def test_a_packed_page_with_a_wrong_length_is_not_mistaken_for_a_page(
-    provider: ProviderProcess,
+    provider: FaultyProvider,
 ) -> None:
     suffer(provider, Order("gzip"), Order("length_smaller_than_the_body"))
     with pytest.raises(json.JSONDecodeError):

@@ -10,7 +10,8 @@ from functools import cache
 
 import msgspec
 
-from elt_assets.demo.fault_injection.fault import (
+from elt_assets.demo.wire import Wire
+from elt_assets_tests.testbed.faulty_provider.fault import (
     FAILED,
     INCOMPLETE,
     RIGHT,
@@ -19,7 +20,6 @@ from elt_assets.demo.fault_injection.fault import (
     Fault,
     Need,
 )
-from elt_assets.demo.wire import Wire
 
 _ENDLESS = 32 * 2**20
 _HTML = b"<!doctype html><html><body><h1>Down for maintenance</h1></body></html>"
@@ -316,6 +316,3 @@ FAULTS = (
     _timing("stall_in_the_body", _stall_in_the_middle),
     _timing("drip", _drip),
 )
-
-PASSING = ("status_500", "status_503", "reset_in_the_body", "closed_before_the_answer", "gzip_cut")
-"""The failures of `DemoLayout.chaos`; a retry overcomes each."""

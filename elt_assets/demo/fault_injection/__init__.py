@@ -1,1 +1,0 @@
-"""Faults of the embedded provider, for `demo --chaos` and the tests."""

@@ -1,0 +1,1 @@
+"""The embedded provider with faults that a test orders: false, broken and changing answers."""
