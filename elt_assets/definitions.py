@@ -100,7 +100,6 @@ class Retries(dg.Model, dg.Resolvable):
     delay: float = Field(default=1.0, ge=0)
 
     def policy(self) -> dg.RetryPolicy:
-        """The policy for Dagster."""
         return dg.RetryPolicy(
             max_retries=self.max_retries,
             delay=self.delay,
@@ -140,7 +139,6 @@ class DirectorySync(dg.Component, dg.Model, dg.Resolvable):
     )
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions of the installation."""
         return build_defs(
             key_prefix=self.key_prefix,
             group=self.group,

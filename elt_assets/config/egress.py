@@ -62,7 +62,6 @@ class Egress:
         return cls(public=public, networks=tuple(networks), of_organization=of_organization)
 
     def allows(self, address: str, organization: str | None) -> bool:
-        """Whether the organization may connect to this address."""
         if self.anything:
             return True
         found = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))

@@ -61,7 +61,6 @@ class AllowedSecret:
         return cls(organization, kind, name)
 
     def covers(self, organization_id: str, kind: str, name: str) -> bool:
-        """Whether the organization may use this secret."""
         if self.kind != kind or self.organization not in (None, organization_id):
             return False
         wanted = self.name

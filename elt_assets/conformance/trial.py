@@ -28,12 +28,10 @@ class Trial:
 
     @property
     def emulation(self) -> Emulation:
-        """The emulation that the emulator serves."""
         return self.emulator.emulation
 
     @property
     def listing(self) -> EmulatedListing:
-        """The listing that the stream reads."""
         return self.emulator.listing
 
     def wanted(self) -> set[str]:

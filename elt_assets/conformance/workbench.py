@@ -85,12 +85,10 @@ class Workbench:
         }
 
     def preview(self) -> Preview:
-        """One page of mapped records."""
         return self._platform.preview(self.stream, REF)
 
     @contextmanager
     def source(self) -> Iterator[Source]:
-        """The connector's source of the stream."""
         source = catalog.open_source(
             self.provider,
             self.data,

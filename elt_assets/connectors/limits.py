@@ -74,7 +74,6 @@ class FetchLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The limits of an installation."""
         return cls(
             attempts=settings.fetch_attempts,
             first_wait=settings.fetch_first_wait,

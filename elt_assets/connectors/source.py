@@ -212,10 +212,8 @@ class ListsOnly:
         return False
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Answer UNKNOWN for every record."""
         return dict.fromkeys(missing, Presence.UNKNOWN)
 
     @property
     def requests(self) -> int:
-        """No requests are counted."""
         return 0

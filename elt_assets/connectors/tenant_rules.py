@@ -40,7 +40,6 @@ class TenantRules:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The rules that the settings define."""
         own = (
             settings.operational_password,
             settings.warehouse_password,

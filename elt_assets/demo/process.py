@@ -61,12 +61,10 @@ class ProviderProcess:
 
     @property
     def port(self) -> int:
-        """The port."""
         return int(self.url.rpartition(":")[2])
 
     @property
     def pid(self) -> int:
-        """The process id."""
         if self._process is None:
             raise EltAssetsError("the embedded provider is not running")
         return self._process.pid

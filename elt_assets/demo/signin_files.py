@@ -80,7 +80,6 @@ class DayExport:
     """The name of the export, in a column of its own, so that two exports of a day differ."""
 
     def text(self) -> str:
-        """The content of the file."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow((*COLUMNS, "export"))

@@ -34,7 +34,6 @@ class Wire:
 
     @classmethod
     def under(cls, scope: Scope, receive: Receive) -> Wire:
-        """The connection of this request."""
         return cls(scope["extensions"][_TRANSPORT]["is"], receive)
 
     async def write(self, data: bytes) -> bool:

@@ -161,7 +161,6 @@ class Directory:
 
     @property
     def round(self) -> int:
-        """The round of all integrations."""
         return self._round
 
     def advance(self) -> int:
@@ -171,7 +170,6 @@ class Directory:
             return self._round
 
     def refs(self) -> list[IntegrationRef]:
-        """Every integration."""
         return list(self._worlds)
 
     def snapshot(self, ref: IntegrationRef) -> Snapshot:

@@ -35,7 +35,6 @@ class _Connection(H11Protocol):
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop checking."""
         self._next_look.cancel()
         super().connection_lost(exc)
 

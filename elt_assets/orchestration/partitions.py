@@ -77,7 +77,6 @@ class RangeLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> RangeLimits:
-        """The limits of this installation."""
         return cls(settings.range_integrations, settings.range_seconds)
 
 

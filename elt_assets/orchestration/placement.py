@@ -63,7 +63,6 @@ class Placement:
         return "_".join((*self.key_prefix, own))
 
     def key(self, own: str) -> dg.AssetKey:
-        """The key of an asset."""
         return dg.AssetKey([*self.key_prefix, own])
 
     def step(self, own: str) -> str:
@@ -76,7 +75,6 @@ class Placement:
         return self.key(names[stage])
 
     def latest_tables(self) -> list[dg.AssetKey]:
-        """The assets of the tables that applications read."""
         return [self.table(stream, Stage.LATEST) for stream in self.streams]
 
     def job(self, stream: Stream) -> str:
@@ -115,15 +113,12 @@ class Placement:
 
     @property
     def integrations(self) -> dg.DynamicPartitionsDefinition:
-        """A partition for each connected integration."""
         return dg.DynamicPartitionsDefinition(name=self.partitions)
 
     def group_or(self, own: str) -> str:
-        """The group of an asset."""
         return self.group or own
 
     def retries_or(self, own: dg.RetryPolicy) -> dg.RetryPolicy:
-        """The retry policy of a step."""
         return self.retry_policy or own
 
     @property

@@ -25,7 +25,6 @@ class Interruption:
 
     @property
     def requested(self) -> bool:
-        """Whether the step was requested to stop."""
         return self._requested.is_set()
 
     def request(self, reason: str = "stopped on request") -> None:

@@ -66,7 +66,6 @@ class EventPipeline:
         self._summary = Summary(platform, self._analytics)
 
     def close(self) -> None:
-        """Close connections and files."""
         self._analytics.close()
         self._streaming.close()
 

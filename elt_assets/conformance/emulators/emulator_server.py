@@ -91,7 +91,6 @@ class Emulator(EmulatedPeople):
 
     @property
     def url(self) -> str:
-        """The address of the server."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:

@@ -24,12 +24,10 @@ class EmulatedPeople:
 
     @property
     def url(self) -> str:
-        """The address of the server."""
         raise NotImplementedError
 
     @property
     def listing(self) -> EmulatedListing:
-        """The listing that the stream reads."""
         return self.emulation.listings[self.stream]
 
     @property

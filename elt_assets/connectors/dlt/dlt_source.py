@@ -73,7 +73,6 @@ class DltSource(ListsOnly):
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._fields
 
     @property
@@ -87,7 +86,6 @@ class DltSource(ListsOnly):
         return self._stream.snapshot
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
-        """Yield every page, from the first one."""
         if cursor is not None:
             raise PermanentError(f"{self._what} can only be read from its beginning")
         resource = self._resource()

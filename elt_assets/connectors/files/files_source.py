@@ -62,7 +62,6 @@ class FilesSource(ListsOnly):
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._fields
 
     @property

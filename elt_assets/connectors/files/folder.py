@@ -148,7 +148,6 @@ class Folder:
         return all(now - file.mtime_ns / 1e9 >= self.settle_seconds for file in files)
 
     def path_of(self, file: File) -> Path:
-        """The file's path."""
         return self.path / file.name
 
     def open(self, file: File) -> IO[bytes]:

@@ -193,7 +193,6 @@ class Client:
 
     @property
     def closed(self) -> bool:
-        """Whether the client is closed and sends no more requests."""
         return self._closing.is_set()
 
     def close(self) -> None:

@@ -61,7 +61,6 @@ class EntryShape:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The attributes to request."""
         computing = _ENABLED_BY if ENABLED in self.computed else ()
         return (*self.names.values(), *(one for one in computing if one.lower() not in self.names))
 

@@ -104,7 +104,6 @@ class LdapConnection(_Model):
 
     @property
     def port_used(self) -> int:
-        """The port to connect to."""
         return self.port or _PORTS[self.tls]
 
     @model_validator(mode="after")

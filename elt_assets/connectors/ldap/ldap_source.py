@@ -99,7 +99,6 @@ class LdapSource:
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._fields
 
     def otherwise(self) -> None:

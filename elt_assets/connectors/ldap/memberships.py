@@ -88,7 +88,6 @@ class MembershipSource:
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._fields
 
     def otherwise(self) -> None:

@@ -121,7 +121,6 @@ class LdapSession:
             return None
 
     def close(self) -> None:
-        """End the connection."""
         if self._stream is not None:
             self._stream.close()
         if self._socket is not None:
@@ -327,7 +326,6 @@ class Sessions:
         self._opened: list[LdapSession] = []
 
     def open(self) -> LdapSession:
-        """A further connection."""
         session = LdapSession(
             self._connection, secrets=self._secrets, limits=self._limits, sockets=self._sockets
         )

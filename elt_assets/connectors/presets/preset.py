@@ -111,7 +111,6 @@ class Preset(BaseModel):
         return None
 
     def configuration(self, given: PresetData) -> RestData:
-        """The REST configuration for a customer's values."""
         values: dict[str, Any] = {}
         for name, ask in self.asks.items():
             value = getattr(given, name)

@@ -120,7 +120,6 @@ class _Lists:
         self._known: dict[str, ListedMembers | None] = {}
 
     def has(self, parent: str) -> bool:
-        """Whether the list was read already."""
         return parent in self._known
 
     def of(self, parent: str) -> ListedMembers | None:

@@ -78,7 +78,6 @@ class ProbeShape:
         return Presence.PRESENT
 
     def key_of(self, record: Any) -> str | None:
-        """A record's own key."""
         return text_at(self.external_id, record)
 
 

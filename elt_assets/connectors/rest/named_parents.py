@@ -28,16 +28,13 @@ class NamedParents:
 
     @property
     def client(self) -> Client:
-        """The client for the requests of the lists."""
         return self._lists.client
 
     @property
     def requests(self) -> int:
-        """Requests sent for the lists."""
         return self._lists.requests
 
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
-        """The one page."""
         records = [{"name": name} for name in self._names]
         yield Page(msgspec.json.encode(records), len(records), next=None)
 

@@ -116,7 +116,6 @@ class NestedSource(ListsOnly):
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._children.fields
 
     @property

@@ -125,7 +125,6 @@ class CursorPaginator(_Fixed):
         return NextFrom.PAGE if self.header is None else NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
-        """Send the token."""
         value = self.first if position is None else position
         return Step() if value is None else Step({self.param: value})
 
@@ -145,7 +144,6 @@ class NextUrlPaginator(_Fixed):
     kind: Continuation = Continuation.ADDRESS
 
     def step(self, position: Position | None) -> Step:
-        """Follow the address."""
         return Step(url=None if position is None else str(position))
 
     def led_to(self, answer: PageAnswer) -> str | int | None:
@@ -165,7 +163,6 @@ class LinkHeaderPaginator(_Fixed):
     next_from = NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
-        """Follow the address."""
         return Step(url=None if position is None else str(position))
 
     def led_to(self, answer: PageAnswer) -> str | int | None:

@@ -160,7 +160,6 @@ class Body:
 
     @classmethod
     def of(cls, described: RequestBody) -> Body:
-        """The body that provider_data describes."""
         if isinstance(described, GraphQlBody):
             return cls(described, described.variables, {})
         if isinstance(described, XmlBody):
@@ -182,7 +181,6 @@ class Body:
         return replace(self, content={}, values={})
 
     def posted(self, values: Values) -> Posted:
-        """The body of a request with the parameters of one page."""
         values = {**self.values, **values}
         match self.described:
             case FormBody():

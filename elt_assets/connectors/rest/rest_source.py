@@ -182,7 +182,6 @@ class RestSource:
 
     @property
     def client(self) -> Client:
-        """The client that sends this source's requests."""
         return self._client
 
     @property
@@ -201,7 +200,6 @@ class RestSource:
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._fields
 
     @property
@@ -225,7 +223,6 @@ class RestSource:
         return self._single is not None
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Request single records."""
         if self._single is None:
             return dict.fromkeys(missing, Presence.UNKNOWN)
         return self._single.probe(missing, listed)

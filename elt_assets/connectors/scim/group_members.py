@@ -76,12 +76,10 @@ class ScimMembers(ListsOnly):
 
     @property
     def resumable(self) -> bool:
-        """Whether the listing of groups is resumable."""
         return self._groups.resumable
 
     @property
     def snapshot(self) -> bool:
-        """Whether the listing of groups is a snapshot."""
         return self._groups.snapshot
 
     @property
@@ -91,7 +89,6 @@ class ScimMembers(ListsOnly):
 
     @property
     def requests(self) -> int:
-        """Requests sent for the groups."""
         return self._groups.requests
 
     @property
@@ -129,7 +126,6 @@ class ScimMembers(ListsOnly):
             self._groups.otherwise()
 
     def close(self) -> None:
-        """Close connections."""
         self._groups.close()
 
     def _members(self, group: str) -> ListedMembers | None:

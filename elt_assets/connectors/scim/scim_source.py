@@ -229,7 +229,6 @@ class ScimSource:
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._plain.fields
 
     @property
@@ -244,7 +243,6 @@ class ScimSource:
 
     @property
     def snapshot(self) -> bool:
-        """Whether the REST listing in use is a snapshot."""
         return (self._chosen or self._plain).snapshot
 
     @property
@@ -307,7 +305,6 @@ class ScimSource:
         return page if self._chosen is None else self._chosen.again(page)
 
     def close(self) -> None:
-        """Close connections."""
         self._plain.close()
         if self._chosen is not None:
             self._chosen.close()

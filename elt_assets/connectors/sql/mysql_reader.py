@@ -136,7 +136,6 @@ class MysqlReader:
         return Rows(records, _kept(last) if records else None)
 
     def close(self) -> None:
-        """End the session."""
         if self._connection.open:
             with _our_errors():
                 self._connection.close()
@@ -181,7 +180,6 @@ class _Bounded(Connection):
 
     @property
     def socket(self) -> socket.socket:
-        """The socket that it reads from."""
         return self._sock  # type: ignore[attr-defined, no-any-return]
 
     def abandon(self, cursor: Any) -> None:

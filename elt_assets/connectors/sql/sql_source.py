@@ -59,7 +59,6 @@ class SqlSource(ListsOnly):
 
     @property
     def fields(self) -> FieldMap:
-        """How a record's fields are found in it."""
         return self._fields
 
     @property

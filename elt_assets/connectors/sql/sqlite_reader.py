@@ -69,7 +69,6 @@ class SqliteReader:
         return Rows(*self._asked("rows", after, limit))
 
     def close(self) -> None:
-        """End the session."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -175,7 +174,6 @@ class _Session:
         return Rows(records, msgspec.json.decode(found["key"][-1])[0] if records else None)
 
     def close(self) -> None:
-        """End the session."""
         if self._connection is not None:
             self._connection.close()
 

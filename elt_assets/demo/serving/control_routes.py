@@ -22,7 +22,6 @@ class ControlRoutes:
         self._signins = signins
 
     def routes(self) -> list[Route]:
-        """The routes below /control."""
         one = "{organization}/{integration}"
         return [
             Route("/control/worlds", in_thread(self._worlds)),

@@ -22,7 +22,6 @@ class RandomFailures:
         self._dice = random.Random(seed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if not _lists_users(scope["path"]) or self._dice.random() >= self._share:
             await self._app(scope, receive, send)
             return

@@ -67,7 +67,6 @@ class WebhookChannel:
         self._secret = secret
 
     def send(self, alerts: Sequence[Alert]) -> None:
-        """Post the alerts."""
         text = "\n".join(alert.text for alert in alerts)
         body = msgspec.json.encode({"text": text, "alerts": alerts})
         headers: Mapping[str, str] = {"Content-Type": "application/json"}

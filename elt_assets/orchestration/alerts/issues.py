@@ -70,7 +70,6 @@ class OpenIssues(msgspec.Struct, frozen=True):
     undecided: frozenset[str] = frozenset()
 
     def __add__(self, other: OpenIssues) -> OpenIssues:
-        """The issues of both."""
         return OpenIssues([*self.open, *other.open], self.undecided | other.undecided)
 
 

@@ -92,7 +92,6 @@ class _Events(_OpenConnections, PostgresEventLogStorage):
             super().store_event(event)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events that Dagster has collected."""
         for event in events:
             self.store_event(event)
 
@@ -139,7 +138,6 @@ class SettingsPostgresStorage(DagsterStorage, ConfigurableClass):
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the settings have the address."""
         return {}
 
     @classmethod
@@ -158,7 +156,6 @@ class SettingsPostgresStorage(DagsterStorage, ConfigurableClass):
 
     @property
     def event_log_storage(self) -> PostgresEventLogStorage:
-        """Events, assets and partitions."""
         return self._events
 
     @property

@@ -87,7 +87,6 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             type(self)._new_run = _statements(engine)
 
     def has_table(self, table_name: str) -> bool:
-        """Whether the index of all runs has the table."""
         if table_name not in self._known_tables and super().has_table(table_name):
             self._known_tables.add(table_name)
         return table_name in self._known_tables

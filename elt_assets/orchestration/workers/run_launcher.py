@@ -175,7 +175,6 @@ class WorkerRunLauncher(CeleryRunLauncher):
     def get_run_worker_debug_info(
         self, run: dg.DagsterRun, include_container_logs: bool | None = True
     ) -> str | None:
-        """The worker of the run, for the message of a failed run."""
         return f"Worker: {run.tags.get(WORKER_TAG, NOBODY)}"
 
 

@@ -204,7 +204,6 @@ class _Attempt:
     def result(
         self, status: ExtractionStatus, period: Period, meter: ProgressMeter
     ) -> DayExtraction:
-        """The result of this attempt, with the given status."""
         point = self.checkpoint or _Checkpoint(1, 1, period)
         return DayExtraction(
             partition=self.integration.ref.partition_key,

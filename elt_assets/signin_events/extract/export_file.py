@@ -49,7 +49,6 @@ class ExportFile:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the name is that of a gzip file."""
         return self.file.name.lower().endswith(".gz")
 
     @property

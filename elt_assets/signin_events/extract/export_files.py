@@ -252,7 +252,6 @@ class _Loading:
     def result(
         self, status: FileStatus, counts: FileCounts, same_as: str | None = None
     ) -> FileLoad:
-        """The result of this attempt, with the given status."""
         return FileLoad(
             day=self.file.day,
             file=self.file.file.name,

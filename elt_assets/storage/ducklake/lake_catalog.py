@@ -214,7 +214,6 @@ class LakeCatalog:
         """
 
     def refs(self) -> list[IntegrationRef]:
-        """Every integration that has tables."""
         rows = self._database.rows(
             "SELECT DISTINCT organization_id, connected_integration_id FROM warehouse_schema"
         )
@@ -223,7 +222,6 @@ class LakeCatalog:
         )
 
     def knows(self, ref: IntegrationRef) -> bool:
-        """Whether the integration has tables."""
         rows = self._database.rows(
             "SELECT 1 AS one FROM warehouse_schema WHERE organization_id = ?"
             " AND connected_integration_id = ? LIMIT 1",

@@ -217,7 +217,6 @@ class OperationalDatabase(ABC):
         """
 
     def close(self) -> None:
-        """Close all idle connections."""
         with self._idle_guard:
             idle, self._idle = self._idle, []
         for connection in idle:

@@ -108,7 +108,6 @@ class PostgresDatabase(OperationalDatabase):
 
     @property
     def schema(self) -> str:
-        """The schema that holds the tables."""
         return self._schema
 
     @property

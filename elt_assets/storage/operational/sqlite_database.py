@@ -111,7 +111,6 @@ class SqliteDatabase(OperationalDatabase):
 
     @property
     def path(self) -> Path:
-        """The SQLite file."""
         return self._path
 
     @property

@@ -129,7 +129,6 @@ class S3Remote(_Model):
 
     @property
     def endpoint_used(self) -> str:
-        """The address to which requests are sent."""
         return self.endpoint or f"https://s3.{self.region}.amazonaws.com"
 
 

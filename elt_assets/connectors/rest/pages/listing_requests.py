@@ -51,7 +51,6 @@ class ListingRequests:
         )
 
     def under(self, parent: str) -> Self:
-        """The same requests for the list of one parent."""
         return self.filled({"parent": parent}, in_path={"parent": quote(parent, safe="")})
 
     def having(self, values: Values) -> Self:

@@ -55,7 +55,6 @@ class Lookahead(Generic[T]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether no page is prefetched."""
         return not self._waiting
 
     def take(self) -> T:

@@ -138,7 +138,6 @@ class _Text:
         self._pieces: list[str] | None = None
 
     def add(self, piece: str) -> None:
-        """Append a piece."""
         if self._pieces is None:
             self._pieces = []
         self._pieces.append(piece)
@@ -150,7 +149,6 @@ class _Text:
 
     @property
     def whole(self) -> str:
-        """The whole text."""
         return "".join((*(self._joined or ()), *(self._pieces or ())))
 
 
