@@ -23,7 +23,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.dlt.dlt_data import DltData, with_secrets
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
+from elt_assets.connectors.source import Cursor, ListsOnly, Page
 from elt_assets.errors import (
     PageUnreadable,
     PermanentError,
@@ -43,6 +43,10 @@ _OF_THIS_MACHINE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, Pe
 
 class DltSource(ListsOnly):
     """One stream of one dlt integration."""
+
+    records: tuple[str, ...] = ()
+    resumable = False
+    """A generator can only be read from its beginning."""
 
     def __init__(
         self,
@@ -64,26 +68,8 @@ class DltSource(ListsOnly):
         self._what = f"resource {self._name!r} of {config.source}"
         self._secrets = secrets
         self._limits = limits
-        self._fields = parsed(self._stream.fields, self._stream.unordered)
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a page is itself the list of the resource's records."""
-        return ()
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._fields
-
-    @property
-    def resumable(self) -> bool:
-        """False: a generator can only be read from its beginning."""
-        return False
-
-    @property
-    def snapshot(self) -> bool:
-        """Only where the configuration promises it: how a resource pages is not known."""
-        return self._stream.snapshot
+        self.snapshot = self._stream.snapshot
+        self.fields = parsed(self._stream.fields, self._stream.unordered)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         if cursor is not None:

@@ -28,13 +28,18 @@ from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.connectors.mapping.field_map import key_fields, parsed
 from elt_assets.connectors.own_places import OwnPlaces
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
+from elt_assets.connectors.source import Cursor, ListsOnly, Page
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 
 
 class FilesSource(ListsOnly):
     """One stream of one files integration."""
+
+    records: tuple[str, ...] = ()
+    resumable = True
+    settles = True
+    """A file may still be in transfer; a change while it is read is an error."""
 
     def __init__(
         self,
@@ -48,36 +53,13 @@ class FilesSource(ListsOnly):
     ) -> None:
         self._stream = config.streams[stream]
         self._folder = _folder(config, ref, own, secrets, limits)
-        self._fields = parsed(self._stream.fields, self._stream.unordered)
+        self.snapshot = self._stream.has_snapshot
+        self.fields = parsed(self._stream.fields, self._stream.unordered)
         self._keys = {
-            column for field in key_fields(stream) for column in names_used(self._fields[field])
+            column for field in key_fields(stream) for column in names_used(self.fields[field])
         }
         self._limits = limits
         self._max_pages = limits.max_pages
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a chunk is itself the list of records, whatever the file's own shape."""
-        return ()
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._fields
-
-    @property
-    def resumable(self) -> bool:
-        """True: a cursor has the position in a file."""
-        return True
-
-    @property
-    def snapshot(self) -> bool:
-        """Whether the files prove that they are complete; a change while reading is an error."""
-        return self._stream.has_snapshot
-
-    @property
-    def settles(self) -> bool:
-        """True: a file may still be in transfer."""
-        return True
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield chunks after `cursor` (from the first when None) up to the last one."""

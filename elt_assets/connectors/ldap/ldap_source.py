@@ -49,6 +49,13 @@ _encode = msgspec.json.Encoder().encode
 class LdapSource:
     """One stream of one directory."""
 
+    records: tuple[str, ...] = ()
+    probes = True
+    resumable = True
+    """What was listed before the position is read again and compared."""
+    snapshot = False
+    """The directory may change while its pages are read one after the other."""
+
     def __init__(
         self,
         config: LdapData,
@@ -62,8 +69,8 @@ class LdapSource:
         self._limits = limits
         self._page_size = self._stream.page_size
         self._key = attribute_of(self._stream.fields["external_id"])
-        self._fields = _fields(config, self._stream)
-        names = [name for one in self._fields.values() for name in names_used(one)]
+        self.fields = _fields(config, self._stream)
+        names = [name for one in self.fields.values() for name in names_used(one)]
         self._shape = entry_records.shape(names, self._stream.several)
         self._sessions = Sessions(config.connection, secrets=secrets, limits=limits)
 
@@ -73,33 +80,9 @@ class LdapSource:
         return None if self._stream.incremental is None else self._stream.incremental.seam()
 
     @property
-    def snapshot(self) -> bool:
-        """False: the directory may change while its pages are read one after the other."""
-        return False
-
-    @property
-    def resumable(self) -> bool:
-        """True: the entries before the position are read again and compared."""
-        return True
-
-    @property
-    def probes(self) -> bool:
-        """True: an entry can be searched for by its key."""
-        return True
-
-    @property
     def requests(self) -> int:
         """Messages sent so far."""
         return self._sessions.requests
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a page is itself the list of entries."""
-        return ()
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._fields
 
     def otherwise(self) -> None:
         """From now on list with another page size."""

@@ -27,7 +27,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.probing.member_probes import ListedMembers as Found
 from elt_assets.connectors.probing.member_probes import probe_memberships
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
+from elt_assets.connectors.source import Cursor, Incremental, Page, Presence
 from elt_assets.errors import PageUnreadable
 
 _ON_A_PAGE = 5_000
@@ -39,37 +39,25 @@ _encode = msgspec.json.Encoder().encode
 class MembershipSource:
     """The memberships of one directory."""
 
+    records: tuple[str, ...] = ()
+    probes = True
+    incremental: Incremental | None = None
+    resumable = True
+    """What was listed before the position is read again and compared."""
+    snapshot = False
+    """The directory may change while its pages are read one after the other."""
+
     def __init__(
         self, config: LdapData, stream: str, *, secrets: Secrets, limits: FetchLimits
     ) -> None:
         self._config = config
         self._stream: LdapStream = config.streams[stream]
         self._members = self._stream.members or LdapMembership()
-        self._fields = parsed(self._stream.fields, self._stream.unordered)
+        self.fields = parsed(self._stream.fields, self._stream.unordered)
         self._key = config.id_attribute("groups")
         self._limits = limits
         self._page_size = min(self._stream.page_size, _GROUPS_AT_ONCE)
         self._sessions = Sessions(config.connection, secrets=secrets, limits=limits)
-
-    @property
-    def incremental(self) -> Incremental | None:
-        """None: a membership has no time of its own."""
-        return None
-
-    @property
-    def snapshot(self) -> bool:
-        """False: groups may change while they are read one after the other."""
-        return False
-
-    @property
-    def resumable(self) -> bool:
-        """True: the groups before the position are read again and compared."""
-        return True
-
-    @property
-    def probes(self) -> bool:
-        """True: a group can be read again."""
-        return True
 
     @property
     def requests(self) -> int:
@@ -80,15 +68,6 @@ class MembershipSource:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._sessions.closed
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a page is itself the list of memberships."""
-        return ()
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._fields
 
     def otherwise(self) -> None:
         """From now on list groups with another page size."""

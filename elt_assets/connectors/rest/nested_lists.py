@@ -29,7 +29,7 @@ from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import PageAnswer
 from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.rest_source import RestSource
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence
+from elt_assets.connectors.source import Cursor, ListsOnly, Page, Presence
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 
@@ -82,6 +82,10 @@ class NestedSource(ListsOnly):
     once.
     """
 
+    resumable = True
+    """A position is enough to continue from."""
+    waits_for_provider = True
+
     def __init__(
         self,
         config: RestData,
@@ -102,6 +106,8 @@ class NestedSource(ListsOnly):
         else:
             self._children = RestSource(config, stream, ref=ref, secrets=secrets, limits=limits)
             self._parents = NamedParents(parent.among, self._children)
+        self.records = self._children.records
+        self.fields = self._children.fields
         self._max_pages = limits.max_pages
         self._key = self._parents.fields["external_id"]
         self._in_path = self._key if parent.in_path is None else parse(parent.in_path)
@@ -110,28 +116,9 @@ class NestedSource(ListsOnly):
         self._ahead: Lookahead[PageAnswer] | None = None
 
     @property
-    def records(self) -> tuple[str, ...]:
-        """Object keys that lead to the list of records in a page."""
-        return self._children.records
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._children.fields
-
-    @property
-    def resumable(self) -> bool:
-        """True: a position is enough to continue from."""
-        return True
-
-    @property
     def snapshot(self) -> bool:
         """Whether the parents and their lists are both snapshots."""
         return self._parents.snapshot and self._children.snapshot
-
-    @property
-    def waits_for_provider(self) -> bool:
-        """True: the reader waits for the answer to each page."""
-        return True
 
     @property
     def requests(self) -> int:

@@ -50,7 +50,7 @@ from elt_assets.connectors.rest.pagination import PageAnswer, paginator
 from elt_assets.connectors.rest.permission import confirm_by_request
 from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.request_body import Body
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
+from elt_assets.connectors.source import Cursor, KnownPage, Page, Presence
 from elt_assets.errors import (
     PageUnreadable,
     PermanentError,
@@ -61,6 +61,9 @@ from elt_assets.identifiers import IntegrationRef
 
 class RestSource:
     """One stream of one REST integration. A cursor is a `ListingProgress`."""
+
+    resumable = True
+    waits_for_provider = True
 
     def __init__(
         self,
@@ -84,11 +87,11 @@ class RestSource:
         self._limits = limits
         self._names: Mapping[str, str] = names
         self._endpoint = config.api_endpoint.rstrip("/")
-        self._records = parse_keys(described.records)
+        self.records = parse_keys(described.records)
         if described.xml is not None:
-            dialect = XmlDialect(described.xml, self._records)
+            dialect = XmlDialect(described.xml, self.records)
         elif described.keyed:
-            dialect = KeyedDialect(self._records)
+            dialect = KeyedDialect(self.records)
         self._dialect = dialect
         self._origins = Origins(
             Origin.of(config.api_endpoint), frozenset(config.allowed_hosts), config.allow_plain_http
@@ -98,17 +101,18 @@ class RestSource:
             f"{self._endpoint}/{described.path.lstrip('/')}",
             {name: written(value) for name, value in described.params.items()},
             None if described.body is None else Body.of(described.body),
-            paginator(described.pagination, self._records),
+            paginator(described.pagination, self.records),
             self._origins,
             None if continued is None else f"{self._endpoint}/{continued.lstrip('/')}",
         ).filled(names)
         self._since = described.incremental
-        self._fields = {
+        self.incremental = None if self._since is None else self._since.seam()
+        self.fields = {
             name: dialect.expression(expression)
             for name, expression in parsed(described.fields, described.unordered).items()
         }
         if self._since is not None:
-            self._fields.setdefault("source_updated_at", parse(self._since.field))
+            self.fields.setdefault("source_updated_at", parse(self._since.field))
         paging = requests.paginator
         self._pagination_type = described.pagination.type
         self._course = Course(
@@ -118,18 +122,18 @@ class RestSource:
             described.parent is not None,
             getattr(described.pagination, "reach", None),
         )
-        envelopes = envelope_reader(described, self._fields, stream, paging.cursor, limits)
+        envelopes = envelope_reader(described, self.fields, stream, paging.cursor, limits)
         reader = PageReader(described, envelopes, dialect, secrets)
         self._required = described.requires
-        self._snapshot = described.snapshot
-        self._in_flight = config.rate_limit.concurrency
+        self.snapshot = described.snapshot
+        self.concurrency = config.rate_limit.concurrency
         self._ahead: Lookahead[PageAnswer] | None = None
         self._unchanged: dict[str, ListingProgress] = {}
         self._auth: Authenticator = (
             authenticator(config.auth, limits) if beside is None else beside._auth
         )
-        self._client: Client = (
-            beside._client
+        self.client: Client = (
+            beside.client
             if beside is not None
             else Client(
                 limits=limits,
@@ -142,10 +146,9 @@ class RestSource:
                 identity=identity(config),
             )
         )
-        self._pages = PageFetch(
-            requests, reader, self._client, secrets, self._auth.query_parameters
-        )
+        self._pages = PageFetch(requests, reader, self.client, secrets, self._auth.query_parameters)
         self._single = None if described.single is None else self._single_records(described, names)
+        self.probes = self._single is not None
 
     def under(self, key: str, in_path: str) -> RestSource:
         """The same listing for one parent. It shares this source's client and is not closed."""
@@ -180,47 +183,9 @@ class RestSource:
             )
         return replace(whole, next=page.next, cut_short=page.cut_short, doubts=page.doubts)
 
-    @property
-    def client(self) -> Client:
-        return self._client
-
-    @property
-    def concurrency(self) -> int:
-        """How many requests may be in flight at once."""
-        return self._in_flight
-
     def first(self, stop: threading.Event) -> PageAnswer:
         """Request the first page; `pages` takes the answer as its argument `first`."""
         return self._pages.fetch(BEGINNING, stop)
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Object keys that lead to the list of records in a page."""
-        return self._records
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._fields
-
-    @property
-    def incremental(self) -> Incremental | None:
-        """Set where the configuration says how to request changes."""
-        return None if self._since is None else self._since.seam()
-
-    @property
-    def resumable(self) -> bool:
-        """True: every type of pagination has a position to continue from."""
-        return True
-
-    @property
-    def snapshot(self) -> bool:
-        """Whether the configuration promises that a listing is one consistent state."""
-        return self._snapshot
-
-    @property
-    def probes(self) -> bool:
-        """Whether the configuration defines how a single record is requested."""
-        return self._single is not None
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         if self._single is None:
@@ -228,14 +193,9 @@ class RestSource:
         return self._single.probe(missing, listed)
 
     @property
-    def waits_for_provider(self) -> bool:
-        """True: the reader waits for the answer to each page."""
-        return True
-
-    @property
     def requests(self) -> int:
         """Requests sent by this source's client, which may be shared."""
-        return self._client.requests
+        return self.client.requests
 
     def pages(
         self,
@@ -254,7 +214,7 @@ class RestSource:
             self._pages = replace(self._pages, requests=asked)
         unsaid: tuple[str, ...] = ()
         if self._required is not None:
-            unsaid = confirm_by_request(self._client, self._endpoint, self._required)
+            unsaid = confirm_by_request(self.client, self._endpoint, self._required)
         listing = ListingCourse(self._course, self._resumed(cursor))
         ahead: Lookahead[PageAnswer] | None = None
         furthest = listing.progress
@@ -281,7 +241,7 @@ class RestSource:
                     furthest = self._ask(ahead, listing, furthest, facts)
                 yield page
                 if ahead is None:
-                    ahead = self._ahead = Lookahead(self._in_flight)
+                    ahead = self._ahead = Lookahead(self.concurrency)
                     ahead.weigh(len(answer.envelope.body))
                     furthest = self._ask(ahead, listing, following, facts)
         finally:
@@ -301,13 +261,13 @@ class RestSource:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise PageUnreadable(f"{what} is not JSON") from None
 
-        return self._client.fetch(PageRequest(what, self._endpoint + path), read)
+        return self.client.fetch(PageRequest(what, self._endpoint + path), read)
 
     def close(self) -> None:
         """End requests that are under way and close connections."""
         if self._ahead is not None:
             self._ahead.stopped.set()
-        self._client.close()
+        self.client.close()
         if self._ahead is not None:
             self._ahead.close()
 
@@ -319,11 +279,11 @@ class RestSource:
         if several is not None and several.param in params and several.value == "{clauses}":
             several = None  # the filter would replace the listing's own
         return SingleRecords(
-            self._client,
+            self.client,
             filled(f"{self._endpoint}/{described.path.lstrip('/')}", names),
             {name: filled(text, names) for name, text in described.params.items()},
             ProbeShape(
-                self._fields["external_id"],
+                self.fields["external_id"],
                 parse_keys(described.record),
                 None if described.active is None else parse(described.active),
                 None if described.gone_if is None else parse(described.gone_if),

@@ -58,43 +58,25 @@ class _Place(msgspec.Struct, frozen=True):
 class ScimMembers(ListsOnly):
     """The memberships of all groups, from a listing of groups with their members."""
 
+    records: tuple[str, ...] = ()
+    fields = _FIELDS
+    probes = True
+    waits_for_provider = True
+
     def __init__(self, groups: Source, one: Callable[[str], Any], client: Client) -> None:
         """`groups` lists groups with their members; `one` requests a group through `client`."""
         self._groups = groups
+        self.resumable = groups.resumable
         self._one = one
         self._client = client
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a page is itself the list of members."""
-        return ()
-
-    @property
-    def fields(self) -> FieldMap:
-        """The fields of a member, whose places SCIM defines."""
-        return _FIELDS
-
-    @property
-    def resumable(self) -> bool:
-        return self._groups.resumable
 
     @property
     def snapshot(self) -> bool:
         return self._groups.snapshot
 
     @property
-    def waits_for_provider(self) -> bool:
-        """True: the reader waits for the answer to each page."""
-        return True
-
-    @property
     def requests(self) -> int:
         return self._groups.requests
-
-    @property
-    def probes(self) -> bool:
-        """True: a group can be requested with its members."""
-        return True
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Request each affected group with its members, once."""

@@ -15,7 +15,6 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError, model_validator
 
 from elt_assets.config.secret_refs import Secrets
-from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.rest.configuration.text_types import Duration, FieldExpression, Strict
@@ -25,8 +24,6 @@ from elt_assets.connectors.scim.group_members import ScimMembers
 from elt_assets.connectors.scim.scim_dialect import ScimDialect
 from elt_assets.connectors.source import (
     Cursor,
-    FieldMap,
-    Incremental,
     KnownPage,
     Page,
     Presence,
@@ -192,6 +189,9 @@ def open_scim(
 class ScimSource:
     """One listing of a SCIM provider. A cursor is the REST source's own."""
 
+    resumable = True
+    waits_for_provider = True
+
     def __init__(
         self,
         config: ScimData,
@@ -213,51 +213,22 @@ class ScimSource:
         self._plain = self._open(
             rest_data(config, cursors=config.pagination == "cursor", count=config.count)
         )
+        self.client = self._plain.client
+        self.records = self._plain.records
+        self.fields = self._plain.fields
+        self.incremental = self._plain.incremental
+        self.probes = self._plain.probes
         self._chosen: RestSource | None = None
         self._recalled: tuple[KnownPage, ...] = ()
         self._lists_otherwise = False
 
     @property
-    def client(self) -> Client:
-        """The client for requests other than pages."""
-        return self._plain.client
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """`Resources`, always."""
-        return self._plain.records
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._plain.fields
-
-    @property
-    def incremental(self) -> Incremental | None:
-        """Set where the configuration says that changes can be requested."""
-        return self._plain.incremental
-
-    @property
-    def resumable(self) -> bool:
-        """True: an index and a cursor are both positions to continue from."""
-        return True
-
-    @property
     def snapshot(self) -> bool:
         return (self._chosen or self._plain).snapshot
-
-    @property
-    def probes(self) -> bool:
-        """Whether single records can be requested."""
-        return self._plain.probes
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Request single records; with a filter if the provider is known to support filters."""
         return (self._chosen or self._plain).probe(missing, listed)
-
-    @property
-    def waits_for_provider(self) -> bool:
-        """True: the reader waits for the answer to each page."""
-        return True
 
     @property
     def requests(self) -> int:

@@ -17,7 +17,7 @@ from elt_assets.connectors.json.record_list import sound_list
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.own_places import OwnPlaces
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
+from elt_assets.connectors.source import Cursor, ListsOnly, Page
 from elt_assets.connectors.sql.reader import Key, SqlReader
 from elt_assets.connectors.sql.server_address import server_address
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlData
@@ -35,6 +35,12 @@ _LONGEST_KEY = 1_024
 class SqlSource(ListsOnly):
     """One stream of one SQL integration."""
 
+    records: tuple[str, ...] = ()
+    resumable = True
+    """The last key is the position to continue after."""
+    snapshot = True
+    """A row's position follows from its own key, whichever rows are added or removed."""
+
     def __init__(
         self,
         config: SqlData,
@@ -50,26 +56,7 @@ class SqlSource(ListsOnly):
         self._own = own
         self._secrets = secrets
         self._limits = limits
-        self._fields = parsed(self._stream.fields, self._stream.unordered)
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a page is itself the list of rows."""
-        return ()
-
-    @property
-    def fields(self) -> FieldMap:
-        return self._fields
-
-    @property
-    def resumable(self) -> bool:
-        """True: the last key is the position to continue after."""
-        return True
-
-    @property
-    def snapshot(self) -> bool:
-        """True: a row's position follows from its own key, whichever rows are added or removed."""
-        return True
+        self.fields = parsed(self._stream.fields, self._stream.unordered)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""

@@ -73,6 +73,7 @@ class JobSource(RestSource):
         limits: FetchLimits,
     ) -> None:
         super().__init__(config, stream, ref=ref, secrets=secrets, limits=limits)
+        self.records = ()
         described = config.streams[stream]
         assert described.job is not None  # noqa: S101
         self._job: ExportJob = described.job
@@ -87,11 +88,6 @@ class JobSource(RestSource):
             encoding=file.encoding,
             fields=described.fields,
         )
-
-    @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a chunk is itself the list of records, whatever the file's own shape."""
-        return ()
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
         """Do nothing: each job makes a new file, so no page is known."""
@@ -162,7 +158,7 @@ class JobSource(RestSource):
                 body.check(response.body, what)
             return self._document(response, what)
 
-        job = text_at(parse(self._job.id), self._client.fetch(request, read))
+        job = text_at(parse(self._job.id), self.client.fetch(request, read))
         if not job or len(job) > _LONGEST_ID or job in (".", ".."):
             raise PageUnreadable("the answer that begins the job has no id; correct job.id")
         return job
@@ -177,7 +173,7 @@ class JobSource(RestSource):
         done = parse(described.done)
         failed = None if described.failed is None else parse(described.failed)
         while True:
-            state = self._client.fetch(request, lambda response: self._document(response, what))
+            state = self.client.fetch(request, lambda response: self._document(response, what))
             if holds(done, state):
                 return state
             if failed is not None and holds(failed, state):
@@ -206,7 +202,7 @@ class JobSource(RestSource):
             url = urljoin(f"{self._endpoint}/", found)
             trusted = self._origins.may_carry_credentials(url, "the address of the job's file")
             request = PageRequest(what, url, with_credentials=trusted, into=into)
-        self._client.fetch(request, lambda _: None)
+        self.client.fetch(request, lambda _: None)
 
     def _address(self, path: str, job: str) -> str:
         names = {**self._names, "job": quote(job, safe="")}
