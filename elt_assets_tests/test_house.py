@@ -174,6 +174,7 @@ def test_every_folder_of_tests_is_a_folder_of_the_package() -> None:
         "benchmarks",
         "browser",
         "campaign",
+        "connector_pages",
         "deploy",
         "end_to_end",
         "foreign",

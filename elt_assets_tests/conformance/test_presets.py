@@ -11,8 +11,9 @@ from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.trial import trial
 from elt_assets.conformance.verdict import CHECKS, CheckOutcome
-from elt_assets.connectors.presets.preset import presets, verdicts
+from elt_assets.connectors.presets.preset import presets
 from elt_assets.sync.streams import STREAMS
+from elt_assets_tests.connector_pages.documentation import verdicts
 from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS
 
 pytestmark = pytest.mark.slow
@@ -57,5 +58,6 @@ def test_a_preset_passes_its_checks(name: str, stream: str, checks: tuple[str, .
             found = EMULATED[check](at)
             assert found.verdict is not CheckOutcome.FAILED, found.detail
             assert found.verdict == verdicts()[name][stream][check], (
-                "run: python -m elt_assets.conformance.table docs/connectors.md"
+                "run: python -m "
+                "elt_assets_tests.connector_pages.conformance_table docs/connectors.md"
             )

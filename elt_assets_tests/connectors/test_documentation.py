@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.documentation import pages
 from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets_tests.connector_pages.documentation import pages
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = pages()
@@ -28,7 +28,7 @@ def test_the_pages_are_current() -> None:
     found = [DOCS / "connectors.md", *sorted((DOCS / "connectors").iterdir())]
     assert {
         path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in found
-    } == PAGES, "run: python -m elt_assets.connectors.documentation docs/connectors.md"
+    } == PAGES, "run: python -m elt_assets_tests.connector_pages.documentation docs/connectors.md"
 
 
 def test_no_page_is_too_long_to_be_read() -> None:

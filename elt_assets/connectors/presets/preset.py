@@ -6,7 +6,6 @@ customer's values into a REST configuration. Facts about a provider are in the Y
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import date
 from functools import cache
@@ -157,14 +156,6 @@ class PresetData(Strict):
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."
     )
-
-
-@cache
-def verdicts() -> dict[str, dict[str, dict[str, str]]]:
-    """The recorded results of the conformance checks: preset, stream, check, verdict."""
-    recorded = resources.files("elt_assets.connectors") / "presets" / "conformance.json"
-    found: dict[str, dict[str, dict[str, str]]] = json.loads(recorded.read_text("utf-8"))
-    return found
 
 
 @cache

@@ -1,6 +1,6 @@
 """The conformance table: run every check of every preset and record the verdicts.
 
-    python -m elt_assets.conformance.table docs/connectors.md
+    python -m elt_assets_tests.connector_pages.conformance_table docs/connectors.md
 
 The verdicts are kept next to the presets. The pages of the documentation are written from both.
 """
@@ -15,10 +15,7 @@ import msgspec
 
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.verify import emulated
-from elt_assets.connectors import documentation
-from elt_assets.connectors.presets import preset
-
-RECORD = Path(preset.__file__).parent / "conformance.json"
+from elt_assets_tests.connector_pages import documentation
 
 
 def main(document: Path) -> None:
@@ -29,8 +26,9 @@ def main(document: Path) -> None:
         for one in emulated(name).findings:
             streams.setdefault(one.stream, {})[one.check] = str(one.verdict)
             click.echo(f"{name} {one.stream} {one.check}: {one.verdict}: {one.detail}", err=True)
-    RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(verdicts), indent=2) + b"\n")
-    preset.verdicts.cache_clear()
+    documentation.VERDICTS.write_bytes(
+        msgspec.json.format(msgspec.json.encode(verdicts), indent=2) + b"\n"
+    )
     documentation.write(document)
 
 

@@ -4,11 +4,12 @@ The tables come from JSON Schemas and presets, so that the documents match the c
 in `prose/`, one file for each page; descriptions of fields are in the models and facts about
 providers in the presets.
 
-    python -m elt_assets.connectors.documentation docs/connectors.md
+    python -m elt_assets_tests.connector_pages.documentation docs/connectors.md
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any
 import yaml
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.presets.preset import Preset, presets, verdicts
+from elt_assets.connectors.presets.preset import Preset, presets
 
 _PROSE = Path(__file__).with_name("prose")
+VERDICTS = Path(__file__).with_name("conformance.json")
 _FIRST = "connectors.md"
 _APART = "rest"
 """The provider whose fields have a page of their own."""
@@ -92,6 +94,12 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
         yield "\n".join(f"- {limit.strip()}" for limit in preset.limits)
     sources = ", ".join(f"[{place}]({at})" for place, at in enumerate(preset.sources, 1))
     yield f"Checked against the provider's documentation on {preset.checked}: {sources}."
+
+
+def verdicts() -> dict[str, dict[str, dict[str, str]]]:
+    """The recorded results of the conformance checks: preset, stream, check, verdict."""
+    found: dict[str, dict[str, dict[str, str]]] = json.loads(VERDICTS.read_text("utf-8"))
+    return found
 
 
 def _verdicts() -> str:

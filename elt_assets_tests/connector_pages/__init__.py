@@ -1,0 +1,1 @@
+"""The programs that write the documentation of the connectors, and their input."""
