@@ -5,25 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.hostile.attacks import rest
-from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
 from elt_assets_tests.connectors.http.test_deadlines import DRIPS, server
 from elt_assets_tests.connectors.serving import Provider, as_json
-
-
-@pytest.mark.campaign
-def test_an_attack_fails_and_the_neighbours_do_not_notice(tmp_path: Path) -> None:
-    figures = hostile_campaign(tmp_path, 1, ("drips headers", "a page of numbers"))
-    harmed = [found for found in figures.violations if found[1].oracle in ("harmed", "memory")]
-    assert not harmed
-    assert not figures.missing
 
 
 def test_two_that_drip_leave_the_other_slots_to_the_rest(tmp_path: Path) -> None:
