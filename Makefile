@@ -48,7 +48,8 @@ test-fast: $(READY) ## Run the tests that need no other process, in under a minu
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
 	@$(BIN)/python -m elt_assets_tests.campaign hostile
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign \
+		$$(grep -rl --include='test_*.py' mark.campaign elt_assets_tests) $(ARGS)
 
 check: $(READY) ## Check style, types, prose, import contracts and that Dagster loads the definitions
 	@$(BIN)/ruff check

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 pytest.importorskip("dlt", reason="dlt is not installed")
 
 
-@pytest.mark.campaign  # five processes, and one for each step of Dagster's default way
+@pytest.mark.campaign(50)  # five processes, and one for each step of Dagster's default way
 def test_every_contender_syncs_everybody_and_the_results_say_so(tmp_path: Path) -> None:
     sizes = (
         "--integrations 2 --users 25 --page-size 10 --dagster-integrations 1"

@@ -23,7 +23,7 @@ HEALTHY = 6
 MOST_CLICKS = 3
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.campaign,  # a server, a daemon, a browser and three runs
+    pytest.mark.campaign(140),  # a server, a daemon, a browser and three runs
     pytest.mark.skipif(
         chromium() is None, reason="chromium is not installed (.ci/install-servers)"
     ),

@@ -24,7 +24,7 @@ ENGINE = (
 )
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(250)
 def test_the_engines_tests_pass_on_a_lake(postgresql: Server, tmp_path: Path) -> None:
     """Those that say what a sync does; a subprocess, because it is a choice for all tests."""
     modules = [
@@ -44,7 +44,7 @@ def test_the_engines_tests_pass_on_a_lake(postgresql: Server, tmp_path: Path) ->
     assert all("lake" in line for line in skipped), skipped
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(250)
 def test_workers_that_die_at_every_boundary_of_a_lake_leave_no_trace(
     postgresql: Server, tmp_path: Path
 ) -> None:
@@ -59,7 +59,7 @@ def test_workers_that_die_at_every_boundary_of_a_lake_leave_no_trace(
     assert spared == [], done.stdout
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(110)
 def test_processes_that_share_integrations_leave_the_books_right_on_a_lake(
     postgresql: Server, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ ENGINE = (
 )
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(90)
 def test_the_engines_tests_pass_on_postgresql(postgresql: Server, tmp_path: Path) -> None:
     """Those that say what a sync does; a subprocess, because it is a choice for all tests."""
     modules = [f"elt_assets_tests/sync/{name}.py" for name in ENGINE]
@@ -40,7 +40,7 @@ def test_the_engines_tests_pass_on_postgresql(postgresql: Server, tmp_path: Path
     assert "skipped" not in done.stdout
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(80)
 def test_thirty_deaths_leave_no_trace_on_postgresql(postgresql: Server) -> None:
     environment = postgresql.settings("unused")
     done = run("elt_assets_tests.campaign", "crash", "--scale", "0.1", **environment)
@@ -50,7 +50,7 @@ def test_thirty_deaths_leave_no_trace_on_postgresql(postgresql: Server) -> None:
     assert int(killed[1]) >= 30
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(40)
 def test_processes_that_share_integrations_leave_the_books_right_on_postgresql(
     postgresql: Server,
 ) -> None:
@@ -60,7 +60,7 @@ def test_processes_that_share_integrations_leave_the_books_right_on_postgresql(
     assert "  sync applied" in done.stdout
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(50)
 def test_deaths_around_the_feed_lose_nothing_on_postgresql(postgresql: Server) -> None:
     environment = postgresql.settings("unused")
     done = run("elt_assets_tests.campaign", "feed", "--scale", "0.2", **environment)

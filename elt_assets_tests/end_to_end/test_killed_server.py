@@ -44,7 +44,7 @@ def worker_of_the_newest_run(settings: Settings) -> int:
 
 
 # Dagster's client calls the library beneath it in a way that this one is giving up.
-@pytest.mark.campaign  # two servers one after the other, and three runs
+@pytest.mark.campaign(110)  # two servers one after the other, and three runs
 @pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")
 def test_a_killed_run_and_a_killed_server_are_continued_from_the_last_batch(
     tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch

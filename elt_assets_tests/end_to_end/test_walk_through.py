@@ -138,7 +138,7 @@ def metric(text: bytes, name: str) -> float:
 
 
 # Dagster's client calls the library beneath it in a way that this one is giving up.
-@pytest.mark.campaign  # a server, a daemon and a dozen runs
+@pytest.mark.campaign(110)  # a server, a daemon and a dozen runs
 @pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")
 def test_three_causes_are_found_mended_and_resumed_and_sigterm_loses_nothing(
     company: Company,

@@ -415,7 +415,7 @@ def test_no_interleaving_loses_doubles_or_wrongly_deletes_anybody(
     run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=20))
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(100)
 @pytest.mark.parametrize("machine", MACHINES)
 def test_no_interleaving_does_so_in_a_long_search_either(machine: type[Syncs]) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=16, stateful_step_count=40))

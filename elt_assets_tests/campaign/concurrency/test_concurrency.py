@@ -28,7 +28,7 @@ def test_processes_that_share_integrations_never_mix(tmp_path: Path) -> None:
     assert figures.seen["operations"] > 30
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(120)
 def test_thirty_scenarios_of_processes_that_share_integrations_never_mix(
     tmp_path: Path, printed: Callable[[str], None]
 ) -> None:

@@ -20,7 +20,7 @@ from elt_assets_tests.campaign.crash.campaign import (
 from elt_assets_tests.campaign.histories import Day, Expectation, Step, history
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(300)
 def test_three_hundred_deaths_at_every_boundary_leave_no_trace(
     tmp_path: Path, printed: Callable[[str], None]
 ) -> None:

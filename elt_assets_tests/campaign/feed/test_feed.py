@@ -62,7 +62,7 @@ def test_a_few_deaths_lose_nothing(tmp_path: Path) -> None:
     assert figures.seen["entries"] > 60
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(110)
 def test_three_hundred_deaths_lose_nothing(tmp_path: Path, printed: Callable[[str], None]) -> None:
     figures = FeedCampaign(tmp_path, seed=2).run(kills=300)
     printed("\n".join(figures.lines()))

@@ -137,7 +137,7 @@ def test_any_record_is_staged_as_it_is_or_rejected_with_a_reason(
     check_records(installation, listing)
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(40)
 @SHARES
 @LONG
 @given(listing=st.lists(records, max_size=8))
@@ -205,7 +205,7 @@ def test_a_damaged_page_deletes_nobody_whom_it_still_names(
     check_damage(installation, changes)
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(70)
 @SHARES
 @LONG
 @given(changes=edits)

@@ -33,7 +33,7 @@ def test_in_twenty_thousand_listings_nobody_who_is_there_is_harmed() -> None:
     assert never_often_enough(figures, least=50) == {}
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(120)
 def test_in_a_million_listings_nobody_who_is_there_is_harmed(
     printed: Callable[[str], None],
 ) -> None:

@@ -12,7 +12,7 @@ from elt_assets_tests.testbed.distributed import Installation, installation
 from elt_assets_tests.testbed.lakes import Lake
 from elt_assets_tests.testbed.servers import Broker
 
-pytestmark = pytest.mark.campaign
+pytestmark = pytest.mark.campaign(90)
 
 INTEGRATIONS = 12
 

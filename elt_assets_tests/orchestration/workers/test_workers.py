@@ -74,7 +74,7 @@ def tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
     return dict(found.tags)
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(30)
 def test_a_worker_carries_out_runs_in_its_own_home_and_cancels_them(
     distributed: Installation, instance: dg.DagsterInstance
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_worker_carries_out_runs_in_its_own_home_and_cancels_them(
     assert distributed.stop("one") == 0
 
 
-@pytest.mark.campaign
+@pytest.mark.campaign(30)
 def test_another_worker_continues_the_run_of_a_dead_worker(
     distributed: Installation, instance: dg.DagsterInstance
 ) -> None:

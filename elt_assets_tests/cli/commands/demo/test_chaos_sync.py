@@ -10,7 +10,7 @@ from elt_assets.cli.commands.demo.chaos_sync import describe
 from elt_assets_tests.cli.conftest import Process
 
 
-@pytest.mark.campaign  # some thirty processes, most of which crash
+@pytest.mark.campaign(50)  # some thirty processes, most of which crash
 def test_the_demo_with_chaos_ends_equal_to_the_provider(elt_assets_process: Process) -> None:
     ended = elt_assets_process(
         *("demo", "--chaos", "--integrations", "1", "--users", "120", "--page-size", "2", "--json")
