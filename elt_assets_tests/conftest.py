@@ -7,6 +7,7 @@ in the conftest.py of its folder.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import uuid
@@ -60,8 +61,17 @@ def pytest_configure() -> None:
         if name.startswith("ELT_ASSETS_") or name == "DAGSTER_HOME":
             del os.environ[name]
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    # What collection makes lives to the end, so to look for garbage in it is lost time.
+    gc.disable()
     # As every command of the platform does, so that no test depends on an earlier one for it.
     os.umask(0o077)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage of the tests only."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -14,7 +14,6 @@ from elt_assets.conformance.verdict import CHECKS, CheckOutcome
 from elt_assets.connectors.presets.preset import presets
 from elt_assets.sync.streams import STREAMS
 from elt_assets_tests.connector_pages.documentation import verdicts
-from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +31,8 @@ def test_every_preset_has_an_emulator_and_every_check_a_meaning() -> None:
         assert list(emulations()[name].listings) == offered
 
 
-DESCRIBED_TWICE = set(BEHAVIOURS)
-"""Presets of which every check of users is run each time."""
+WHOLE = ("okta", "slack")
+"""Presets of which every check of users is run each time: one reads links, one cursors."""
 QUICK = ("pages", "resume", "fields")
 """What a slip in YAML breaks; of every stream of every preset."""
 
@@ -43,7 +42,7 @@ def trials() -> Iterator[Any]:
     for name, one in emulations().items():
         for stream in one.listings:
             yield pytest.param(name, stream, QUICK, id=f"{name}-{stream}")
-            often = name in DESCRIBED_TWICE and stream == "users"
+            often = name in WHOLE and stream == "users"
             for check in EMULATED:
                 if check not in QUICK:
                     marks = () if often else pytest.mark.campaign

@@ -26,6 +26,13 @@ from adbc_driver_manager import Error
 from adbc_driver_postgresql import dbapi
 
 PASSWORD = "s3cret of the tests"
+_NO_POWER_CUTS = (
+    "fsync=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "jit=off",
+)
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def postgresql(*options: str) -> Iterator[Server]:
         server = Server("postgresql", free_port(), certificate, restart)
         command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]
         command += ["-k", "", "-c", "ssl=on"]
-        for option in options or ("fsync=off",):
+        for option in options or _NO_POWER_CUTS:
             command += ["-c", option]
         command += ["-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={key}"]
         running.append(_start(command, folder))
