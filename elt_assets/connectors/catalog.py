@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Source
 from elt_assets.connectors.tenant_rules import TenantRules
 from elt_assets.errors import InvalidInput
@@ -42,36 +41,12 @@ class Opener(Protocol):
         """Open the source; nothing is sent and no secret is read before the first page."""
 
 
-class LocalOpener(Protocol):
-    """An opener of sources that read files of this machine; `own` are the platform's files."""
-
-    def __call__(
-        self,
-        config: Any,
-        stream: str,
-        *,
-        ref: IntegrationRef | None,
-        own: OwnPlaces | None,
-        secrets: Secrets,
-        limits: FetchLimits,
-    ) -> Source:
-        """Open the source; nothing is read before the first page."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
     """A provider: the model of its provider_data, and the opener of its sources."""
 
     model: type[BaseModel]
     open: Opener
-
-
-@dataclass(frozen=True, slots=True)
-class LocalKind:
-    """A provider that reads files of this machine."""
-
-    model: type[BaseModel]
-    open: LocalOpener
 
 
 def _dlt() -> ProviderKind:
@@ -88,18 +63,18 @@ def _ldap() -> ProviderKind:
     return ProviderKind(LdapData, open_ldap)
 
 
-def _files() -> LocalKind:
+def _files() -> ProviderKind:
     from elt_assets.connectors.files.files_data import FilesData
     from elt_assets.connectors.files.files_source import FilesSource
 
-    return LocalKind(FilesData, FilesSource)
+    return ProviderKind(FilesData, FilesSource)
 
 
-def _sql() -> LocalKind:
+def _sql() -> ProviderKind:
     from elt_assets.connectors.sql.sql_data import SqlData
     from elt_assets.connectors.sql.sql_source import SqlSource
 
-    return LocalKind(SqlData, SqlSource)
+    return ProviderKind(SqlData, SqlSource)
 
 
 def _rest() -> ProviderKind:
@@ -121,7 +96,7 @@ def _preset(name: str) -> ProviderKind:
     return ProviderKind(model(name), partial(open_preset, preset=name))
 
 
-_KINDS: dict[str, Callable[[], ProviderKind | LocalKind]] = {
+_KINDS: dict[str, Callable[[], ProviderKind]] = {
     "dlt": _dlt,
     "files": _files,
     "ldap": _ldap,
@@ -190,12 +165,10 @@ def open_source(
     secrets: Secrets,
     limits: FetchLimits,
     ref: IntegrationRef | None = None,
-    own: OwnPlaces | None = None,
 ) -> Source:
     """A source of one stream. Nothing is sent and no secret is read before the first page.
 
-    `ref` is the integration, for configurations that use its name. `own` lists the platform's own
-    files and databases, which sources of files and databases must not read.
+    `ref` is the integration, for configurations that use its name.
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
@@ -206,8 +179,6 @@ def open_source(
     offered = _names(getattr(config, "streams", None))
     if stream not in offered:
         raise InvalidInput(f"provider_data has no stream {stream!r}; it has {', '.join(offered)}")
-    if isinstance(kind, LocalKind):
-        return kind.open(config, stream, ref=ref, own=own, secrets=secrets, limits=limits)
     return kind.open(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 
@@ -236,7 +207,7 @@ def _names(streams: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(streams or (DEFAULT_STREAM,))
 
 
-def _parsed(kind: ProviderKind | LocalKind, provider_data: object) -> BaseModel:
+def _parsed(kind: ProviderKind, provider_data: object) -> BaseModel:
     if not isinstance(provider_data, dict):
         raise InvalidInput("provider_data is not an object with fields")
     try:
@@ -248,7 +219,7 @@ def _parsed(kind: ProviderKind | LocalKind, provider_data: object) -> BaseModel:
 
 
 @cache
-def _kind(provider: str) -> ProviderKind | LocalKind:
+def _kind(provider: str) -> ProviderKind:
     if provider in _KINDS:
         return _KINDS[provider]()
     known = providers()

@@ -11,6 +11,7 @@ from typing import Self
 
 from elt_assets.config.settings import Settings
 from elt_assets.connectors.http.outgoing import ANYWHERE, Outgoing
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.tenant_rules import TRUSTED, TenantRules
 
 
@@ -59,6 +60,8 @@ class FetchLimits:
     """Limits of a file, for sources that read files."""
     rules: TenantRules = TRUSTED
     """What the configuration may refer to."""
+    own: OwnPlaces | None = None
+    """The platform's own files and databases, which no source may read."""
     page_timeout: float = 300.0
     """Seconds for one page, with all its tries and the waits between them."""
     time_budget: float = 7200.0
@@ -95,6 +98,7 @@ class FetchLimits:
                 open_bytes=settings.parquet_open_bytes,
             ),
             rules=TenantRules.of(settings),
+            own=OwnPlaces.of(settings),
             outgoing=Outgoing(settings.egress_policy),
             budgets=settings.home / "budgets",
         )

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from elt_assets.config.settings import Settings
 from elt_assets.errors import PermanentError
 
 _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
@@ -35,6 +37,28 @@ class OwnPlaces:
     home: Path
     folders: tuple[Path, ...] = ()
     databases: tuple[DatabasePlace, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The places of the installation with these settings."""
+        folders = [settings.events_folder]
+        if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
+            folders.append(Path(settings.warehouse_data))
+        addresses = (
+            settings.operational_address,
+            settings.warehouse_address,
+            settings.dagster_address,
+        )
+        return cls(
+            settings.home,
+            tuple(folders),
+            tuple(
+                DatabasePlace(*place)
+                for address in addresses
+                if address is not None
+                for place in address.places()
+            ),
+        )
 
     def holds(self, status: os.stat_result, besides: Path | None = None) -> bool:
         """Whether `status` is of a file of the platform outside `besides`, by device and inode."""

@@ -11,15 +11,13 @@ import threading
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
 from elt_assets.connectors.source import Source
 from elt_assets.connectors.tenant_rules import TenantRules
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
@@ -103,7 +101,7 @@ class SyncService:
             max_resume=timedelta(hours=settings.max_resume_hours),
             confirm_after=settings.confirm_after,
             budget=FetchBudget(settings.fetch_memory),
-            open_source=open_source or partial(catalog.open_source, own=own_places(settings)),
+            open_source=open_source or catalog.open_source,
             faults=faults or NO_FAULTS,
             show_values=settings.show_personal_values,
         )
@@ -549,21 +547,3 @@ class SyncService:
 
 def _withheld(row: SyncRow) -> dict[str, Any]:
     return {"stream": row.stream, "sync_id": row.sync_id, "withheld": row.counts.withheld}
-
-
-def own_places(settings: Settings) -> OwnPlaces:
-    """The installation's own folders and databases, which no integration may use as a source."""
-    folders = [settings.events_folder]
-    if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
-        folders.append(Path(settings.warehouse_data))
-    addresses = (settings.operational_address, settings.warehouse_address, settings.dagster_address)
-    return OwnPlaces(
-        settings.home,
-        tuple(folders),
-        tuple(
-            DatabasePlace(*place)
-            for address in addresses
-            if address is not None
-            for place in address.places()
-        ),
-    )

@@ -58,10 +58,8 @@ def files(directory: Path | None) -> dict[str, Any]:
 
 
 def read(data: dict[str, Any], home: Path, used: TenantRules) -> list[bytes]:
-    limits = FetchLimits(1, 0, 10, 1 << 26, 100, rules=used)
-    source = catalog.open_source(
-        "files", data, "users", secrets=Secrets(), limits=limits, ref=ACME, own=OwnPlaces(home)
-    )
+    limits = FetchLimits(1, 0, 10, 1 << 26, 100, rules=used, own=OwnPlaces(home))
+    source = catalog.open_source("files", data, "users", secrets=Secrets(), limits=limits, ref=ACME)
     return [page.body for page in source.pages(None)]
 
 

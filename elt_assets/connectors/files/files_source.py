@@ -27,7 +27,6 @@ from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.connectors.mapping.field_map import key_fields, parsed
-from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, ListsOnly, Page
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
@@ -47,12 +46,11 @@ class FilesSource(ListsOnly):
         stream: str,
         *,
         ref: IntegrationRef | None,
-        own: OwnPlaces | None,
         secrets: Secrets,
         limits: FetchLimits,
     ) -> None:
         self._stream = config.streams[stream]
-        self._folder = _folder(config, ref, own, secrets, limits)
+        self._folder = _folder(config, ref, secrets, limits)
         self.snapshot = self._stream.has_snapshot
         self.fields = parsed(self._stream.fields, self._stream.unordered)
         self._keys = {
@@ -150,12 +148,11 @@ class FilesSource(ListsOnly):
 def _folder(
     config: FilesData,
     ref: IntegrationRef | None,
-    own: OwnPlaces | None,
     secrets: Secrets,
     limits: FetchLimits,
 ) -> Folder:
     if config.remote is None:
-        return Folder.of(config, ref, own, limits.rules)
+        return Folder.of(config, ref, limits.own, limits.rules)
     return remote_folder(config, config.remote, secrets=secrets, limits=limits)
 
 

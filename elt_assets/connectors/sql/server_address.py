@@ -15,7 +15,6 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.sql.sql_data import ServerConnection
 from elt_assets.errors import InvalidInput, ProviderUnavailable
 
@@ -49,7 +48,7 @@ class ServerAddress:
 
 
 def server_address(
-    connection: ServerConnection, *, secrets: Secrets, own: OwnPlaces | None, limits: FetchLimits
+    connection: ServerConnection, *, secrets: Secrets, limits: FetchLimits
 ) -> ServerAddress:
     """The complete address; the name is resolved once, so only checked addresses are connected to.
 
@@ -83,8 +82,8 @@ def server_address(
     except (OSError, UnicodeError) as error:
         raise ProviderUnavailable(f"{host} cannot be resolved: {error}") from None
     addresses = tuple(dict.fromkeys(address for _, address in found))
-    if own is not None:
-        own.refuse_database(addresses, port, database)
+    if limits.own is not None:
+        limits.own.refuse_database(addresses, port, database)
     return ServerAddress(
         host,
         tuple(dict.fromkeys(addresses)),

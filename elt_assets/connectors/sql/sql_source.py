@@ -16,7 +16,6 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.json.record_list import sound_list
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
-from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, ListsOnly, Page
 from elt_assets.connectors.sql.reader import Key, SqlReader
 from elt_assets.connectors.sql.server_address import server_address
@@ -47,13 +46,11 @@ class SqlSource(ListsOnly):
         stream: str,
         *,
         ref: IntegrationRef | None,
-        own: OwnPlaces | None,
         secrets: Secrets,
         limits: FetchLimits,
     ) -> None:
         self._config = config
         self._stream = config.streams[stream]
-        self._own = own
         self._secrets = secrets
         self._limits = limits
         self.fields = parsed(self._stream.fields, self._stream.unordered)
@@ -132,15 +129,12 @@ class SqlSource(ListsOnly):
             return SqliteReader(
                 connection,
                 self._stream,
-                own=self._own,
                 limits=self._limits,
                 statement_timeout=statement_timeout,
             )
         return _server_reader(connection.type)(
             self._stream,
-            server=server_address(
-                connection, secrets=self._secrets, own=self._own, limits=self._limits
-            ),
+            server=server_address(connection, secrets=self._secrets, limits=self._limits),
             limits=self._limits,
             statement_timeout=statement_timeout,
         )

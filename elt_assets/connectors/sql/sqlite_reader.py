@@ -20,7 +20,6 @@ import msgspec
 from adbc_driver_manager import Error
 
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.sql.reader import BESIDES, PAGE_OVERRUN, Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlStream
@@ -36,13 +35,12 @@ class SqliteReader:
         connection: FileConnection,
         stream: SqlStream,
         *,
-        own: OwnPlaces | None,
         limits: FetchLimits,
         statement_timeout: float,
     ) -> None:
         path = Path(connection.path)
-        if own is not None:
-            own.refuse_file(path)
+        if limits.own is not None:
+            limits.own.refuse_file(path)
         if not path.is_file():
             raise PermanentError(f"{path} is not there; correct connection.path")
         self._process = subprocess.Popen(

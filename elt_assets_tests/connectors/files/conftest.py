@@ -61,9 +61,9 @@ def users(tmp_path: Path) -> OpenFiles:
                 page_bytes=page_bytes,
                 max_pages=max_pages,
                 files=limits,
+                own=OwnPlaces(tmp_path / "home"),
             ),
             ref=HR,
-            own=OwnPlaces(tmp_path / "home"),
         )
 
     return open_users

@@ -44,7 +44,9 @@ def peak_of_reading(folder: Path) -> tuple[int, str]:
         from elt_assets.config.secret_refs import Secrets
         import pyarrow.parquet, pyarrow.compute
 
-        limits = FetchLimits(1, 0, 10, 1 << 26, 1000)
+        limits = FetchLimits(
+            1, 0, 10, 1 << 26, 1000, own=OwnPlaces(Path("/nowhere"))
+        )
         stream = {"path": "users.*", "fields": {"external_id": "id"}}
         data = {"directory": sys.argv[1], "settle_seconds": 0, "streams": {"users": stream}}
         source = catalog.open_source(
@@ -53,7 +55,6 @@ def peak_of_reading(folder: Path) -> tuple[int, str]:
             "users",
             secrets=Secrets(),
             limits=limits,
-            own=OwnPlaces(Path("/nowhere")),
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:

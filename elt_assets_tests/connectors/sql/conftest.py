@@ -96,8 +96,8 @@ def opened(
             page_bytes=page_bytes,
             record_bytes=record_bytes,
             max_pages=max_pages,
+            own=own,
         ),
-        own=own,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from elt_assets.config.settings import load_settings
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
 from elt_assets.errors import InvalidInput, PermanentError, SyncError
 from elt_assets.sync.service import SyncService
@@ -296,6 +297,6 @@ def test_another_name_of_a_file_of_the_platform_is_no_source(tmp_path: Path) -> 
                 opened(
                     SqliteFile(name),
                     "SELECT id FROM connected_integrations",
-                    own=OwnPlaces(settings.home),
+                    own=FetchLimits.of(settings).own,
                 )
             )
