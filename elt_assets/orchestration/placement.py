@@ -7,7 +7,7 @@ and another owner's code, can share a code location.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,10 +121,18 @@ class Placement:
     def retries_or(self, own: dg.RetryPolicy) -> dg.RetryPolicy:
         return self.retry_policy or own
 
-    @property
-    def sensors_are(self) -> dg.DefaultSensorStatus:
-        """Whether sensors run without being started."""
-        return dg.DefaultSensorStatus[self._status]
+    def sensor(
+        self, own: str, *, seconds: int, description: str, **jobs: Any
+    ) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:
+        """The decorator of a sensor; `seconds` is the shortest time between two ticks."""
+        return dg.sensor(
+            name=self.name(own),
+            minimum_interval_seconds=seconds,
+            default_status=dg.DefaultSensorStatus[self._status],
+            required_resource_keys=self.required,
+            description=description,
+            **jobs,
+        )
 
     @property
     def schedules_are(self) -> dg.DefaultScheduleStatus:

@@ -53,9 +53,7 @@ def event_checks(at: Placement = STANDALONE) -> dg.AssetChecksDefinition:
         retry_policy=at.retries_or(REPORT_RETRIES),
         required_resource_keys=at.required,
     )
-    def checks(
-        context: dg.AssetCheckExecutionContext,
-    ) -> Iterator[dg.AssetCheckResult]:
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         with ended_by_interruption(context), EventPipeline(at.platform(context)) as events:
             for name in CHECKS:

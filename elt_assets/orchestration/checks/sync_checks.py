@@ -67,9 +67,7 @@ def stream_checks(stream: Stream, at: Placement = STANDALONE) -> dg.AssetChecksD
         required_resource_keys=at.required,
         config_schema={EVERYTHING: dg.Field(bool, False, description=_EVERYTHING_IS)},
     )
-    def checks(
-        context: dg.AssetCheckExecutionContext,
-    ) -> Iterator[dg.AssetCheckResult]:
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         names = {key.name for key in context.selected_asset_check_keys}
         selected = [check for check in _SEVERITIES if name_of(check) in names]
         everything = context.op_execution_context.op_config[EVERYTHING]

@@ -59,9 +59,7 @@ def daily_sync(
         description=f"Syncs {stream.name} of every enabled integration that offers them daily "
         f"at 05:{minute} UTC, in contiguous ranges.",
     )
-    def schedule(
-        context: dg.ScheduleEvaluationContext,
-    ) -> list[dg.RunRequest] | dg.SkipReason:
+    def schedule(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         platform = at.platform(context)
         plan = RangePlan(
             context.instance.get_dynamic_partitions(at.partitions),

@@ -65,9 +65,7 @@ def daily_events(at: Placement = STANDALONE) -> dg.ScheduleDefinition:
         required_resource_keys=at.required,
         description="Loads yesterday's sign-in events daily at 06:05 UTC, after the users.",
     )
-    def schedule(
-        context: dg.ScheduleEvaluationContext,
-    ) -> dg.RunRequest | dg.SkipReason:
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         platform = at.platform(context)
         day = yesterday(context.scheduled_execution_time)
         with EventPipeline(platform) as events:
@@ -98,9 +96,7 @@ def hourly_events(at: Placement = STANDALONE) -> dg.ScheduleDefinition:
         description="Loads the sign-in events since the newest known one, less the overlap, "
         "into today's partition.",
     )
-    def schedule(
-        context: dg.ScheduleEvaluationContext,
-    ) -> dg.RunRequest | dg.SkipReason:
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with EventPipeline(at.platform(context)) as events:
             if not events.integrations():
                 return dg.SkipReason("no integration offers sign-in events")

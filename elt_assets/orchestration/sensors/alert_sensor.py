@@ -33,19 +33,15 @@ def alert_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
     gets it again at the next tick; the other channels do not.
     """
 
-    @dg.sensor(
-        name=at.name("alert_sensor"),
-        minimum_interval_seconds=60,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
+    @at.sensor(
+        "alert_sensor",
+        seconds=60,
         description="Reports quarantines, lasting failures, stale integrations, failed days "
         "of sign-in events, failing consumers of the change feed, and their recovery, grouped by "
         "cause, to ELT_ASSETS_ALERT_WEBHOOK, _SLACK and _EMAIL_TO, or without any of them "
         "in this sensor's ticks.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         platform = at.platform(context)
         reported_to = _reported(context.cursor)
         reported_anywhere = (issue for issues in reported_to.values() for issue in issues)

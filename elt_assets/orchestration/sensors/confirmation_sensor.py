@@ -95,18 +95,14 @@ def confirmation_sensor(
     It has no cursor: the ledger holds the pending deletes and the times of confirming syncs.
     """
 
-    @dg.sensor(
-        name=at.name("confirmation_sensor"),
+    @at.sensor(
+        "confirmation_sensor",
+        seconds=60,
         jobs=sync_jobs(at),
-        minimum_interval_seconds=60,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
         description="Lists an integration again ELT_ASSETS_CONFIRM_AFTER a sync that left deletes "
         "waiting for a second complete listing, at most once in ELT_ASSETS_CONFIRM_EVERY.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform = at.platform(context)
         settings = platform.settings
         found = due(

@@ -54,18 +54,14 @@ def drop_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
     A quiet tick costs one listing of each folder.
     """
 
-    @dg.sensor(
-        name=at.name("drop_sensor"),
+    @at.sensor(
+        "drop_sensor",
+        seconds=30,
         jobs=sync_jobs(at),
-        minimum_interval_seconds=30,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
         description="Syncs integrations of provider files whose folder has new or changed "
         "files, once these are complete.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         before = remembered(context.cursor)
         after: dict[str, Seen] = {}
         requests = []

@@ -25,17 +25,13 @@ def feed_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
     Its cursor records the last observation, so that an unchanged state is not observed again.
     """
 
-    @dg.sensor(
-        name=at.name("feed_sensor"),
-        minimum_interval_seconds=30,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
+    @at.sensor(
+        "feed_sensor",
+        seconds=30,
         description="Delivers due webhooks of the change feed, deletes the oldest entries beyond "
         "ELT_ASSETS_KEEP_FEED_MB, and reports how far consumers are behind when that has changed.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform = at.platform(context)
         taken = Deliverer(platform.database, platform.settings).deliver(seconds=_SECONDS)
         room = platform.settings.keep_feed_bytes

@@ -131,18 +131,14 @@ def recovery_sensor(
     holds the runs whose remaining integrations have been requested.
     """
 
-    @dg.sensor(
-        name=at.name("recovery_sensor"),
+    @at.sensor(
+        "recovery_sensor",
+        seconds=60,
         jobs=sync_jobs(at),
-        minimum_interval_seconds=60,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
         description="Continues syncs whose process died or that failed with a retryable error, "
         "from their last checkpoint; starts integrations that a run's time budget left over.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform = at.platform(context)
         allowed = limits or RangeLimits.of(platform.settings)
         requests = _recoveries(context.instance, platform, allowed, at)

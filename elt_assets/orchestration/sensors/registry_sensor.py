@@ -76,18 +76,14 @@ def registry_sensor(
     a partition must be deleted.
     """
 
-    @dg.sensor(
-        name=at.name("registry_sensor"),
+    @at.sensor(
+        "registry_sensor",
+        seconds=30,
         jobs=sync_jobs(at),
-        minimum_interval_seconds=30,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
         description="Adds a partition for every registered integration and requests its first "
         "sync; removes the partitions of integrations that are gone once no run is on them.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform = at.platform(context)
         entries = platform.registry.all()
         enabled = {entry.ref.partition_key: entry.enabled for entry in entries}

@@ -54,17 +54,13 @@ def report_job(at: Placement = STANDALONE) -> Job:
 def report_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
     """The sensor that keeps the report current."""
 
-    @dg.sensor(
-        name=at.name("report_sensor"),
-        minimum_interval_seconds=30,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
+    @at.sensor(
+        "report_sensor",
+        seconds=30,
         description="Renews fleet_report after a failure, a quarantine or a decision, when syncs "
         "have ended, and every ten minutes meanwhile; observes what has settled since.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform = at.platform(context)
         seen = _reported(context.cursor)
         news = news_since(platform.database, seen.newest)

@@ -40,18 +40,14 @@ def event_file_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
 
     of_files = [at.key(asset.name) for asset in (CSV_EVENTS, *following(CSV_EVENTS.name))]
 
-    @dg.sensor(
-        name=at.name("event_file_sensor"),
+    @at.sensor(
+        "event_file_sensor",
+        seconds=30,
         job=event_job(at),
-        minimum_interval_seconds=30,
-        default_status=at.sensors_are,
-        required_resource_keys=at.required,
         description="Loads the days whose files of sign-in events arrived or changed, once the "
         "files are complete.",
     )
-    def sensor(
-        context: dg.SensorEvaluationContext,
-    ) -> dg.SensorResult | dg.SkipReason:
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         platform = at.platform(context)
         days = event_days(platform.settings.events_start)
         seen = remembered(context.cursor)
