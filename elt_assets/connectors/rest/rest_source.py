@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -78,12 +78,7 @@ class RestSource:
     ) -> None:
         """`beside` is a source whose client this one shares; close it after this one."""
         described = config.streams[stream]
-        names = {}
-        if ref is not None:
-            names = {
-                "organization_id": ref.organization_id,
-                "integration_id": ref.integration_id,
-            }
+        names = {} if ref is None else asdict(ref)
         self._limits = limits
         self._names: Mapping[str, str] = names
         self._endpoint = config.api_endpoint.rstrip("/")
@@ -96,15 +91,7 @@ class RestSource:
         self._origins = Origins(
             Origin.of(config.api_endpoint), frozenset(config.allowed_hosts), config.allow_plain_http
         )
-        continued = getattr(described.pagination, "path", None)
-        requests = ListingRequests(
-            f"{self._endpoint}/{described.path.lstrip('/')}",
-            {name: written(value) for name, value in described.params.items()},
-            None if described.body is None else Body.of(described.body),
-            paginator(described.pagination, self.records),
-            self._origins,
-            None if continued is None else f"{self._endpoint}/{continued.lstrip('/')}",
-        ).filled(names)
+        requests = self._listing_requests(described)
         self._since = described.incremental
         self.incremental = None if self._since is None else self._since.seam()
         self.fields = {
@@ -133,21 +120,10 @@ class RestSource:
             authenticator(config.auth, limits) if beside is None else beside._auth
         )
         self.client: Client = (
-            beside.client
-            if beside is not None
-            else Client(
-                limits=limits,
-                secrets=secrets,
-                auth=self._auth,
-                headers=_accepting(described)
-                | {name: filled(text, names) for name, text in config.headers.items()},
-                throttle=throttle(config, limits),
-                connections=config.rate_limit.concurrency,
-                identity=identity(config),
-            )
+            self._opened(config, described, secrets) if beside is None else beside.client
         )
         self._pages = PageFetch(requests, reader, self.client, secrets, self._auth.query_parameters)
-        self._single = None if described.single is None else self._single_records(described, names)
+        self._single = None if described.single is None else self._single_records(described)
         self.probes = self._single is not None
 
     def under(self, key: str, in_path: str) -> RestSource:
@@ -271,7 +247,32 @@ class RestSource:
         if self._ahead is not None:
             self._ahead.close()
 
-    def _single_records(self, stream: RestStream, names: Mapping[str, str]) -> SingleRecords:
+    def _listing_requests(self, stream: RestStream) -> ListingRequests:
+        continued = getattr(stream.pagination, "path", None)
+        return ListingRequests(
+            f"{self._endpoint}/{stream.path.lstrip('/')}",
+            {name: written(value) for name, value in stream.params.items()},
+            None if stream.body is None else Body.of(stream.body),
+            paginator(stream.pagination, self.records),
+            self._origins,
+            None if continued is None else f"{self._endpoint}/{continued.lstrip('/')}",
+        ).filled(self._names)
+
+    def _opened(self, config: RestData, stream: RestStream, secrets: Secrets) -> Client:
+        headers = {name: filled(text, self._names) for name, text in config.headers.items()}
+        if stream.xml is not None:
+            headers = {"Accept": "application/xml, text/xml"} | headers
+        return Client(
+            limits=self._limits,
+            secrets=secrets,
+            auth=self._auth,
+            headers=headers,
+            throttle=throttle(config, self._limits),
+            connections=config.rate_limit.concurrency,
+            identity=identity(config),
+        )
+
+    def _single_records(self, stream: RestStream) -> SingleRecords:
         """The requests for single records, as the stream's `single` describes them."""
         described, params = stream.single, self._pages.requests.params
         assert described is not None  # noqa: S101
@@ -280,8 +281,8 @@ class RestSource:
             several = None  # the filter would replace the listing's own
         return SingleRecords(
             self.client,
-            filled(f"{self._endpoint}/{described.path.lstrip('/')}", names),
-            {name: filled(text, names) for name, text in described.params.items()},
+            filled(f"{self._endpoint}/{described.path.lstrip('/')}", self._names),
+            {name: filled(text, self._names) for name, text in described.params.items()},
             ProbeShape(
                 self.fields["external_id"],
                 parse_keys(described.record),
@@ -334,10 +335,6 @@ class RestSource:
             "the saved position is not one of pagination type "
             f"{self._pagination_type!r}; start a new sync"
         )
-
-
-def _accepting(stream: RestStream) -> dict[str, str]:
-    return {} if stream.xml is None else {"Accept": "application/xml, text/xml"}
 
 
 def _place(cursor: Cursor | None) -> tuple[Any, Any] | None:

@@ -239,29 +239,60 @@ def _judge(
         {"day": day},
     )
     connection.execute("DROP TABLE former_events")
-    rejected = delete_then_insert(
+    # Validate the records a second time only if some were rejected.
+    rejected = _reject(connection, source, day, judged, parameters if normalized < read else None)
+    if normalized + rejected != read:
+        raise BooksUnbalanced(
+            f"{day} has {read:,} {source} records, of which {normalized:,} were normalized and "
+            f"{rejected:,} rejected; nothing of it was kept. This is a defect of the platform"
+        )
+    days = _event_days(connection, table, day)
+    return Normalized(
+        source=source,
+        day=day,
+        schema=str(SIGNIN_EVENT),
+        read=read,
+        normalized=normalized,
+        rejected=rejected,
+        late=sum(count for event_day, count in days if event_day < day),
+        event_days=tuple(event_day for event_day, _ in days),
+    )
+
+
+def _reject(
+    connection: duckdb.DuckDBPyConnection,
+    source: EventSource,
+    day: date,
+    judged: str,
+    parameters: dict[str, Any] | None,
+) -> int:
+    """Replace the day's dead letters by the violations in `judged`, or by none without parameters.
+
+    Returns their number.
+    """
+    return delete_then_insert(
         connection,
         "rejected_events",
         {"source": str(source), "stage": "normalize", "ingested_day": day},
-        f"""
+        "FROM rejected_events LIMIT 0"
+        if parameters is None
+        else f"""
         SELECT
             '{source}' AS source, 'normalize' AS stage, DATE '{day.isoformat()}' AS ingested_day,
             organization_id, integration_id, file, {_LINE[source]} AS line, event_id AS key,
             reason, left(raw, {_LONGEST_RAW}) AS raw, $now::TIMESTAMP AS created_at
         FROM ({judged}) AS judged
         WHERE reason IS NOT NULL
-        """
-        # Validate the records a second time only if some were rejected.
-        if normalized < read
-        else "FROM rejected_events LIMIT 0",
-        parameters | {"now": now()} if normalized < read else None,
+        """,
+        parameters and parameters | {"now": now()},
     )
-    if normalized + rejected != read:
-        raise BooksUnbalanced(
-            f"{day} has {read:,} {source} records, of which {normalized:,} were normalized and "
-            f"{rejected:,} rejected; nothing of it was kept. This is a defect of the platform"
-        )
-    rows = connection.execute(
+
+
+def _event_days(
+    connection: duckdb.DuckDBPyConnection, table: str, day: date
+) -> list[tuple[date, int]]:
+    """The days on which the day's normalized events happened, with the numbers of events."""
+    return connection.execute(
         f"""
         SELECT event_day, count(*)
         FROM {table}
@@ -271,16 +302,6 @@ def _judge(
         """,
         {"day": day},
     ).fetchall()
-    return Normalized(
-        source=source,
-        day=day,
-        schema=str(SIGNIN_EVENT),
-        read=read,
-        normalized=normalized,
-        rejected=rejected,
-        late=sum(count for event_day, count in rows if event_day < day),
-        event_days=tuple(event_day for event_day, _ in rows),
-    )
 
 
 _STORED = {
