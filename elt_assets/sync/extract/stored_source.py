@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence, Source
 from elt_assets.storage.warehouse.warehouse import Queries
 from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.streams import Stream
@@ -22,6 +22,12 @@ class StoredSource:
     the extraction that fetched the records.
     """
 
+    records = ()
+    incremental = None
+    """The extraction that fetched the records chose the sync mode."""
+    resumable = True
+    """Stored records have a fixed order."""
+
     warehouse: Queries
     stream: Stream
     sync_id: str
@@ -30,24 +36,8 @@ class StoredSource:
     doubts: tuple[str, ...] = ()
 
     @property
-    def records(self) -> tuple[str, ...]:
-        """Empty: a whole page is the list."""
-        return ()
-
-    @property
     def fields(self) -> FieldMap:
-        """The integration's current field map."""
         return self.provider.fields
-
-    @property
-    def incremental(self) -> Incremental | None:
-        """None: the extraction that fetched the records chose the sync mode."""
-        return None
-
-    @property
-    def resumable(self) -> bool:
-        """True: stored records have a fixed order."""
-        return True
 
     @property
     def snapshot(self) -> bool:
@@ -56,11 +46,9 @@ class StoredSource:
 
     @property
     def probes(self) -> bool:
-        """Whether the provider answers probes."""
         return self.provider.probes
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Probe the provider."""
         return self.provider.probe(missing, listed)
 
     @property

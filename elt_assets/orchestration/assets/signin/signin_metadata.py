@@ -57,10 +57,7 @@ def of_normalized(asset: EventAsset, found: Normalized) -> dict[str, Any]:
     return {
         **_common(asset, found.normalized),
         "schema": found.schema,
-        "read": found.read,
-        "normalized": found.normalized,
-        "rejected": found.rejected,
-        "late": found.late,
+        **_fields(found, "read", "normalized", "rejected", "late"),
         "days": ", ".join(map(str, found.event_days)) or "none",
     }
 
@@ -70,12 +67,7 @@ def of_loaded(asset: EventAsset, found: Loaded) -> dict[str, Any]:
     reopened = [day for day in found.days if day != found.day]
     return {
         **_common(asset, found.rows),
-        "inserted": found.inserted,
-        "updated": found.updated,
-        "deleted": found.deleted,
-        "removed": found.removed,
-        "unchanged": found.unchanged,
-        "duplicates": found.duplicates,
+        **_fields(found, "inserted", "updated", "deleted", "removed", "unchanged", "duplicates"),
         "reopened": ", ".join(map(str, reopened)) or "none",
         "fingerprint": found.fingerprint,
     }
@@ -85,11 +77,7 @@ def of_summary(asset: EventAsset, found: Summarized) -> dict[str, Any]:
     """Metadata of a day's summary."""
     return {
         **_common(asset, found.organizations),
-        "organizations": found.organizations,
-        "events": found.events,
-        "failures": found.failures,
-        "unknown_users": found.unknown_users,
-        "inactive_users": found.inactive_users,
+        **_fields(found, "organizations", "events", "failures", "unknown_users", "inactive_users"),
         "summed_up_again": len(found.also),
     }
 
@@ -102,6 +90,10 @@ def of_finding(found: CheckResult) -> dict[str, Any]:
         "offending": 0 if found.passed else found.count,
         "sample": bullet_list(lines, _LISTED),
     }
+
+
+def _fields(found: object, *names: str) -> dict[str, int]:
+    return {name: getattr(found, name) for name in names}
 
 
 def _counts(found: Sequence[DayExtraction | FileLoad], failed: Sequence[str]) -> dict[str, Any]:
