@@ -16,8 +16,20 @@ from elt_assets_tests.campaign.figures import Figures
 
 T = TypeVar("T")
 
-PRELOADED = ("pyarrow", "adbc_driver_sqlite", "elt_assets_tests.campaign.preloaded")
-"""What a process that forks others has imported, so that they need not."""
+PRELOADED = (
+    "pyarrow",
+    "adbc_driver_sqlite",
+    "elt_assets.connectors.rest.rest_opening",
+    "elt_assets.storage.operational.migrations",
+    "elt_assets.sync.apply.compensation",
+    "elt_assets.sync.apply.rebuild",
+    "elt_assets.sync.engine",
+    "elt_assets_tests.campaign.preloaded",
+)
+"""What a process that forks others has imported, so that they need not.
+
+The platform imports most of these when it first needs them, which is in every fork.
+"""
 
 
 def in_shares(

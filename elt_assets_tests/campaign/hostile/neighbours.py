@@ -32,7 +32,6 @@ MOST_BYTES = 6 * 64 * 2**20
 """How much more memory a run may take: six times the largest page."""
 PAGES, PAGE_SIZE = 50, 100
 _AT_ONCE = 2
-_PRELOADED = ("elt_assets.connectors.rest.rest_source", "elt_assets.connectors.sql.sql_source")
 _ANSWERS_AFTER = 0.04
 
 
@@ -61,7 +60,7 @@ def honest(asked: Asked) -> Reply:
 def run(home: Path, honest_url: str, hostile: Hostile | None) -> Run:
     """Sync the tenants once, in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, *_PRELOADED, *PRELOADED])
+    context.set_forkserver_preload([__name__, "elt_assets.connectors.sql.sql_source", *PRELOADED])
     with ProcessPoolExecutor(1, context) as process:
         return process.submit(synced, home, honest_url, hostile).result()
 
