@@ -47,8 +47,8 @@ def concurrency(folder: Path, seed: int, scale: float) -> Figures:
 
 def chaos(folder: Path, seed: int, scale: float) -> Figures:
     """Providers that misbehave in every way that has a name."""
-    figures = chaos_campaign(max(1, int(2_000 * scale)), seed=seed)
-    figures.missing = sorted(never_often_enough(figures, least=max(1, int(4 * scale))))
+    figures = chaos_campaign(max(1, int(1_000 * scale)), seed=seed)
+    figures.missing = sorted(never_often_enough(figures, least=max(1, int(scale))))
     return figures
 
 

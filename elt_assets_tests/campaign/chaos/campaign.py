@@ -44,7 +44,7 @@ from elt_assets_tests.testbed.faulty_provider.faulty_process import FaultyProvid
 
 TOKEN = "the-token-that-no-file-may-hold"
 SEED = 20_261_122
-_AT_ONCE = 8
+_AT_ONCE = 12
 """Chains at a time in each process. Most of them wait for a provider."""
 _HEALINGS = 4
 _EVERY_ENDING = frozenset(Ending)
