@@ -59,7 +59,7 @@ def test_each_oracle_catches_its_violation(oracle: str, wrong: Copies) -> None:
 def test_a_few_deaths_lose_nothing(tmp_path: Path) -> None:
     figures = FeedCampaign(tmp_path, seed=1).run(kills=6)
     assert figures.violations == []
-    assert figures.seen["entries"] > 60
+    assert figures.seen["entries"] >= 30, "everybody of an integration, whichever died"
 
 
 @pytest.mark.campaign(110)
