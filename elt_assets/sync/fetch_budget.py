@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 
 _USUAL = 64 * 2**10
 """The expected size of a page in bytes, until one has arrived."""
@@ -75,12 +74,7 @@ class Share:
     def __enter__(self) -> Share:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._budget.change(self, -(self._held + self._reserved), complete=True)
 
     def wait_for_room(self) -> None:

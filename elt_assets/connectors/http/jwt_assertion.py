@@ -21,7 +21,7 @@ CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LIFETIME = 3600
 """Seconds, the most that Google accepts. An assertion is used immediately and only once."""
 
-_CLIENT_LIFETIME = 300
+CLIENT_LIFETIME = 300
 """Seconds. Some servers refuse a client's assertion with a longer lifetime."""
 
 
@@ -33,19 +33,16 @@ class _Key:
 
 
 @dataclass(frozen=True, slots=True)
-class AssertionGrant:
-    """Requests a token with an assertion signed by `key`."""
+class SignedAssertion:
+    """An assertion signed by `key`; its issuer may be in a Google key file."""
 
-    token_url: str
     key: SecretRef
-    issuer: str | None
-    subject: str | None
     audience: str
-    scope: str | None
     algorithm: str
     key_id: str | None
-    fields: Mapping[str, str]
-    refresh_token: None = None
+    issuer: str | None
+    subject: str | None
+    scope: str | None = None
     lifetime: int = _LIFETIME
 
     @property
@@ -53,19 +50,11 @@ class AssertionGrant:
         """Where the key is kept, for messages."""
         return named(self.key)
 
-    @property
-    def to_check(self) -> str:
-        """What may be wrong when the assertion is refused."""
-        return f"issuer, subject, scope and the key in {self.named_secret}"
-
-    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
-        """Form fields and headers. Raises `SecretMissing`."""
+    def signed(self, secrets: Secrets) -> str:
+        """A new assertion. Raises `SecretMissing`."""
         assertion = self._signed(self._key(secrets))
         secrets.remember(assertion)
-        fields = {"grant_type": GRANT_TYPE, "assertion": assertion, **self.fields}
-        if self.scope is not None:
-            fields["scope"] = self.scope
-        return fields, {}
+        return assertion
 
     def _signed(self, key: _Key) -> str:
         import jwt
@@ -125,51 +114,42 @@ class AssertionGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientAssertionGrant:
-    """A client that authenticates with a signature (private_key_jwt, RFC 7523, section 2.2)."""
+class AssertionGrant:
+    """Requests a token with an assertion."""
 
     token_url: str
-    key: SecretRef
-    client_id: str
-    audience: str
-    scope: str | None
-    algorithm: str
-    key_id: str | None
+    assertion: SignedAssertion
     fields: Mapping[str, str]
     refresh_token: None = None
 
     @property
     def named_secret(self) -> str:
         """Where the key is kept, for messages."""
-        return named(self.key)
+        return self.assertion.named_secret
 
     @property
     def to_check(self) -> str:
         """What may be wrong when the assertion is refused."""
-        return f"client_id, audience, key_id, scope and the key in {self.named_secret}"
+        return f"issuer, subject, scope and the key in {self.named_secret}"
 
     def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
         """Form fields and headers. Raises `SecretMissing`."""
-        assertion = AssertionGrant(
-            self.token_url,
-            self.key,
-            self.client_id,
-            self.client_id,
-            self.audience,
-            None,
-            self.algorithm,
-            self.key_id,
-            {},
-            lifetime=_CLIENT_LIFETIME,
-        )
-        signed, _ = assertion.request(secrets)
+        assertion = self.assertion.signed(secrets)
+        return {"grant_type": GRANT_TYPE, "assertion": assertion, **self.fields}, {}
+
+
+class ClientAssertionGrant(AssertionGrant):
+    """A client that authenticates with a signature (private_key_jwt, RFC 7523, section 2.2)."""
+
+    @property
+    def to_check(self) -> str:
+        return f"client_id, audience, key_id, scope and the key in {self.named_secret}"
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
         fields = {
             "grant_type": "client_credentials",
-            "client_id": self.client_id,
+            "client_id": str(self.assertion.subject),
             "client_assertion_type": CLIENT_ASSERTION,
-            "client_assertion": signed["assertion"],
-            **self.fields,
+            "client_assertion": self.assertion.signed(secrets),
         }
-        if self.scope is not None:
-            fields["scope"] = self.scope
-        return fields, {}
+        return fields | dict(self.fields), {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from elt_assets.config.durations import duration
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.auth import (
@@ -13,7 +15,12 @@ from elt_assets.connectors.http.auth import (
     Several,
 )
 from elt_assets.connectors.http.client_certificate import Identity
-from elt_assets.connectors.http.jwt_assertion import AssertionGrant, ClientAssertionGrant
+from elt_assets.connectors.http.jwt_assertion import (
+    CLIENT_LIFETIME,
+    AssertionGrant,
+    ClientAssertionGrant,
+    SignedAssertion,
+)
 from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.http.session_login import Login, LoginSession
@@ -35,6 +42,7 @@ from elt_assets.connectors.rest.configuration.auth_data import (
     RefreshTokenAuth,
     SessionAuth,
     SeveralAuth,
+    TokenAuth,
 )
 from elt_assets.connectors.rest.provider_data import Connection
 
@@ -70,47 +78,36 @@ def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:
         case SeveralAuth(parts=parts):
             return Several(tuple(authenticator(part, limits) for part in parts))
         case ClientCredentialsAuth() | RefreshTokenAuth():
-            scope = {} if auth.scope is None else {"scope": auth.scope}
             grant = ClientGrant(
                 auth.token_url,
                 auth.client_id,
                 auth.client_secret,
-                {**auth.params, **scope},
+                _form(auth),
                 auth.refresh_token if isinstance(auth, RefreshTokenAuth) else None,
                 auth.client_auth == "body",
             )
             return OAuth2(grant, limits, auth.scheme)
-        case PrivateKeyJwtAuth():
-            return OAuth2(
-                ClientAssertionGrant(
-                    auth.token_url,
-                    auth.key,
-                    auth.client_id,
-                    auth.audience or auth.token_url,
-                    auth.scope,
-                    auth.algorithm,
-                    auth.key_id,
-                    auth.params,
-                ),
-                limits,
-                auth.scheme,
-            )
-        case JwtBearerAuth():
-            return OAuth2(
-                AssertionGrant(
-                    auth.token_url,
-                    auth.key,
-                    auth.issuer,
-                    auth.subject,
-                    auth.audience or auth.token_url,
-                    auth.scope,
-                    auth.algorithm,
-                    auth.key_id,
-                    auth.params,
-                ),
-                limits,
-                auth.scheme,
-            )
+        case PrivateKeyJwtAuth() | JwtBearerAuth():
+            return OAuth2(_assertion_grant(auth), limits, auth.scheme)
+
+
+def _form(auth: TokenAuth) -> dict[str, str]:
+    return {**auth.params, **({} if auth.scope is None else {"scope": auth.scope})}
+
+
+def _assertion_grant(auth: PrivateKeyJwtAuth | JwtBearerAuth) -> AssertionGrant:
+    assertion = partial(
+        SignedAssertion,
+        auth.key,
+        auth.audience or auth.token_url,
+        auth.algorithm,
+        auth.key_id,
+    )
+    if isinstance(auth, PrivateKeyJwtAuth):
+        of_client = assertion(auth.client_id, auth.client_id, lifetime=CLIENT_LIFETIME)
+        return ClientAssertionGrant(auth.token_url, of_client, _form(auth))
+    of_issuer = assertion(auth.issuer, auth.subject, scope=auth.scope)
+    return AssertionGrant(auth.token_url, of_issuer, _form(auth))
 
 
 def _session(auth: SessionAuth, limits: FetchLimits) -> LoginSession:
