@@ -5,6 +5,7 @@ An integration is configured by its provider_data, a run by its Dagster config.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -20,7 +22,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from elt_assets.config.addresses import BrokerAddress, DatabaseAddress
 from elt_assets.config.durations import duration
@@ -48,7 +49,7 @@ def _reference(given: object) -> object:
     return {kind: place}
 
 
-Reference = Annotated[SecretRef | None, NoDecode, BeforeValidator(_reference)]
+Reference = Annotated[SecretRef | None, BeforeValidator(_reference)]
 
 _LOOKS_LIKE_A_REFERENCE = re.compile(r"\s*\{?\s*(?i:env|file)\s*[:=]|\$[A-Z][A-Z0-9_]+$|\$\{\w+\}$")
 
@@ -65,7 +66,7 @@ def _secret(given: object) -> object:
         ) from None
 
 
-Secret = Annotated[SecretRef | SecretStr | None, NoDecode, BeforeValidator(_secret)]
+Secret = Annotated[SecretRef | SecretStr | None, BeforeValidator(_secret)]
 """A secret, or a reference to it; `secret_refs.revealed` returns its value."""
 
 
@@ -77,10 +78,10 @@ class InvalidSettings(InvalidInput):
         self.mistakes = tuple(mistakes)
 
 
-class Settings(Limits, BaseSettings):
+class Settings(Limits):
     """Settings of one installation, from `ELT_ASSETS_*` environment variables."""
 
-    model_config = SettingsConfigDict(env_prefix="ELT_ASSETS_", frozen=True)
+    model_config = ConfigDict(validate_default=True)
 
     home: Path = Field(Path(".elt_assets"), description="Folder that holds everything written.")
     group_access: Literal["none", "read", "write"] = Field(
@@ -411,6 +412,14 @@ class Settings(Limits, BaseSettings):
         False, description="Put changed values, not only field names, into run metadata."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, given: dict[str, object]) -> dict[str, object]:
+        """Add the `ELT_ASSETS_*` variables, in either case; `given` takes precedence."""
+        names = {f"ELT_ASSETS_{name}".upper(): name for name in cls.model_fields}
+        variables = ((variable.upper(), text) for variable, text in os.environ.items())
+        return {names[key]: text for key, text in variables if key in names} | given
+
     @field_validator("egress")
     @classmethod
     def _a_policy(cls, text: str | None) -> str | None:
@@ -619,7 +628,7 @@ def load_settings(**overrides: object) -> Settings:
     Raises `InvalidSettings` naming each mistake.
     """
     try:
-        settings = Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)
     except ValidationError as error:
         raise InvalidSettings(
             [
