@@ -1,6 +1,7 @@
 """Dagster instances of tests: their empty databases are copies of some that are made once.
 
-To make them takes a third of a second of processor time, longer than most tests do.
+To make them takes a third of a second of processor time, longer than most tests do. Opening one
+reads every migration script of Dagster: that is done once too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from elt_assets.config.settings import Settings
 from elt_assets.orchestration.instance import opening
@@ -47,6 +50,16 @@ def copied_instances() -> Iterator[None]:
                 instance.all_instigator_state()
             patch.setattr(opening, "dagster_home", dagster_home)
 
+        read = ScriptDirectory.from_config
+        known: dict[tuple[str | None, str | None], ScriptDirectory] = {}
+
+        def scripts(config: Config) -> ScriptDirectory:
+            key = config.config_file_name, config.get_main_option("script_location")
+            if key not in known:
+                known[key] = read(config)
+            return known[key]
+
+        patch.setattr(ScriptDirectory, "from_config", scripts)
         patch.setattr(opening, "dagster_home", dagster_home)
         yield
 
