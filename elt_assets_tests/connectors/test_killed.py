@@ -46,13 +46,8 @@ with SyncService.open(load_settings(home=Path(sys.argv[1]))) as platform:
         pass
 """
 ALWAYS = [
-    ("offset", "oauth2_client_credentials"),
-    ("link_header", "api_key query"),
     ("cursor", "basic"),
     ("keyset", "another scheme"),
-    ("json", "api_key header"),
-    ("form", "hmac"),
-    ("graphql", "several"),
     ("xml", "session"),
 ]
 MATRIX = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from elt_assets_tests.storage.processes import another_process, fill, small_disk
 SICK = IntegrationRef("sick", "main")
 WELL = [IntegrationRef("well", "one"), IntegrationRef("well", "two")]
 EVERYBODY = [WELL[0], SICK, WELL[1]]
+Providers = tuple[Provider, Provider]
 TOKEN = "t0ken-that-no-message-shows"
 PAGE = 5
 
@@ -113,8 +115,8 @@ class Town:
         self.sick_provider.answer = lambda _: reply
 
 
-def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> Town:
-    """Everybody registered, synced and well."""
+def opened(home: Path, providers: Providers, token_file: Path, **stores: Any) -> Town:
+    """Nobody, or everybody who is in `home`."""
     settings = load_settings(
         home=home, fetch_attempts=2, fetch_first_wait=0, request_timeout=10, lock_wait=0.1
     )
@@ -123,25 +125,49 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
         stores.get("database") or operational_database(settings),
         warehouses(settings, warehouse_layout()),
     )
-    token_file = home.with_name("token")
     token_file.write_text(TOKEN)
-    town = Town(platform, *providers, token_file)
+    return Town(platform, *providers, token_file)
+
+
+def town_in(home: Path, providers: Providers, **stores: Any) -> Town:
+    """Everybody registered, synced and well."""
+    town = opened(home, providers, home.with_name("token"), **stores)
     for ref in EVERYBODY:
-        platform.registry.add(ref, "rest", town.data(ref))
+        town.platform.registry.add(ref, "rest", town.data(ref))
     first = town.sync("s1")
     assert {outcome.status for outcome in first.values()} == {Status.APPLIED}, first
     return town
 
 
-@pytest.fixture
-def providers() -> Iterator[tuple[Provider, Provider]]:
+@pytest.fixture(scope="module")
+def providers() -> Iterator[Providers]:
     with Provider() as provider, Provider() as sick_provider:
         yield provider, sick_provider
 
 
+@pytest.fixture(scope="module")
+def settled(
+    providers: Providers, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Path | None:
+    """The home of a town, for copies; None where its stores are elsewhere."""
+    if (
+        pytestconfig.getoption("operational") != "sqlite"
+        or pytestconfig.getoption("warehouse") != "files"
+    ):
+        return None
+    home = tmp_path_factory.mktemp("town") / "home"
+    town_in(home, providers).platform.close()
+    return home
+
+
 @pytest.fixture
-def town(tmp_path: Path, providers: tuple[Provider, Provider]) -> Iterator[Town]:
-    made = town_in(tmp_path / "home", providers)
+def town(tmp_path: Path, providers: Providers, settled: Path | None) -> Iterator[Town]:
+    home = tmp_path / "home"
+    if settled is None:
+        made = town_in(home, providers)
+    else:
+        shutil.copytree(settled, home)
+        made = opened(home, providers, settled.with_name("token"))
     yield made
     made.platform.close()
 
@@ -240,10 +266,13 @@ def test_a_later_page_that_is_wrong_keeps_those_before_it(town: Town) -> None:
     assert again == ["10", "15"]
 
 
-def test_an_endpoint_where_nobody_listens_fails_its_integration_alone(town: Town) -> None:
-    url = town.sick_provider.url
-    town.sick_provider.__exit__(None, None, None)
-    assert_only_the_sick_one_fails(town, f"cannot reach {url}", retryable=True)
+def test_an_endpoint_where_nobody_listens_fails_its_integration_alone(
+    tmp_path: Path, providers: Providers
+) -> None:
+    with Provider() as closed:
+        town = town_in(tmp_path / "home", (providers[0], closed))
+    assert_only_the_sick_one_fails(town, f"cannot reach {closed.url}", retryable=True)
+    town.platform.close()
 
 
 def test_a_listing_without_end_deletes_nobody(town: Town) -> None:
@@ -430,7 +459,7 @@ def test_a_warehouse_that_another_process_holds_fails_its_integration_alone(town
 
 @pytest.mark.files
 def test_a_full_disk_fails_its_integration_alone_and_is_continued_with_room(
-    tmp_path: Path, providers: tuple[Provider, Provider]
+    tmp_path: Path, providers: Providers
 ) -> None:
     (tmp_path / "home" / "olap").mkdir(parents=True)
     with small_disk(tmp_path / "home" / "olap" / "sick") as disk:
@@ -447,7 +476,7 @@ def test_a_full_disk_fails_its_integration_alone_and_is_continued_with_room(
 
 @pytest.mark.files
 def test_a_full_disk_under_everything_changes_nothing_and_is_continued_with_room(
-    tmp_path: Path, providers: tuple[Provider, Provider], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, providers: Providers, caplog: pytest.LogCaptureFixture
 ) -> None:
     with small_disk(tmp_path / "disk", "8m") as disk:
         town = town_in(disk / "home", providers)
@@ -469,7 +498,7 @@ def test_a_full_disk_under_everything_changes_nothing_and_is_continued_with_room
 
 @pytest.mark.files
 def test_an_operational_database_that_stays_locked_changes_nothing(
-    tmp_path: Path, providers: tuple[Provider, Provider]
+    tmp_path: Path, providers: Providers
 ) -> None:
     path = tmp_path / "home" / "oltp.db"
     database = SqliteDatabase(path, attempts=2, first_wait=0.001, busy_timeout=0.01)

@@ -412,7 +412,7 @@ MACHINES = [Syncs, SyncsThatNeedTwoAbsences]
 def test_no_interleaving_loses_doubles_or_wrongly_deletes_anybody(
     machine: type[Syncs],
 ) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=20))
+    run_state_machine_as_test(machine, settings=settings(max_examples=4, stateful_step_count=20))
 
 
 @pytest.mark.campaign(100)

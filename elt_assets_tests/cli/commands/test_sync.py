@@ -142,7 +142,7 @@ def test_a_profile_shows_the_work_of_the_engine(
 def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
     elt_assets: Command, elt_assets_process: Process, signal_number: signal.Signals
 ) -> None:
-    layout = DemoLayout(integrations=1, users=400, page_size=1)
+    layout = DemoLayout(integrations=1, users=120, page_size=1)
     with ProviderProcess(layout) as provider:
         connect(elt_assets, provider, ONE)
         running = elt_assets_process.start("sync", FIRST, "--sync-id", "wednesday")
@@ -166,7 +166,7 @@ def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
         assert continued.status == 0, continued
         (entry,) = continued.document["sync"]
         assert entry["resumed_batches"] > 0
-        assert (entry["status"], entry["latest"]) == ("applied", 400)
+        assert (entry["status"], entry["latest"]) == ("applied", 120)
         again = [r for r in provider.requests() if r["cursor"] in fetched]
         assert len(again) <= 1, "more was fetched again than the page that was on its way"
 

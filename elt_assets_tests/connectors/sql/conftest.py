@@ -15,6 +15,7 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Page, Source
+from elt_assets_tests.connectors.sql.measuring import Measuring, measuring
 from elt_assets_tests.testbed import servers
 
 OpenSql = Callable[..., Source]
@@ -116,3 +117,12 @@ def read(source: Source) -> list[dict[str, Any]]:
     pages = list(source.pages(None))
     assert [page.next is None for page in pages] == [False] * (len(pages) - 1) + [True]
     return records(pages)
+
+
+@pytest.fixture(scope="module")
+def measured(request: pytest.FixtureRequest) -> Iterator[Measuring]:
+    """Measures the first page of what `source_at` of the test's module opens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HR_PASSWORD", servers.PASSWORD)
+        with measuring(request.module.__name__) as measured:
+            yield measured

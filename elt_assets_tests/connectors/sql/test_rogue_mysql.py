@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
@@ -23,6 +19,7 @@ from elt_assets.connectors.source import Source
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 from elt_assets_tests.connectors.http.test_deadlines import server
 from elt_assets_tests.connectors.sql.conftest import opened, read
+from elt_assets_tests.connectors.sql.measuring import Measuring
 from elt_assets_tests.testbed import servers
 
 
@@ -42,48 +39,17 @@ def test_a_row_is_refused_while_it_is_read(mysql: servers.Server) -> None:
         read(opened(mysql, wide(3 << 20)))
 
 
-MEASURE = """
-import json, sys
-from pathlib import Path
-from elt_assets_tests.connectors.sql.test_rogue_mysql import source_at
-
-def kilobytes(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-source = source_at(int(sys.argv[1]), 60.0, page_bytes=int(sys.argv[2]))
-before, error = kilobytes("VmRSS"), ""
-try:
-    next(source.pages(None))
-except Exception as failure:
-    error = f"{type(failure).__name__}: {failure}"
-print(json.dumps([error, (kilobytes("VmHWM") - before) * 1024]))
-"""
-
-
-def measured(port: int, page_bytes: int) -> tuple[str, int]:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(port), str(page_bytes)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[3],
-    )
-    error, taken = json.loads(done.stdout)
-    return error, taken
-
-
 def port_of(address: str) -> int:
     return int(address.rpartition(":")[2].strip("/"))
 
 
-def test_a_packet_of_a_gigabyte_is_not_read() -> None:
+def test_a_packet_of_a_gigabyte_is_not_read(measured: Measuring) -> None:
     """A greeting in packets that say that more of them follow."""
     filler = b"\x0a" * 0xFFFFFF
     packets = itertools.cycle([b"\xff\xff\xff", bytes([n]) + filler] for n in range(256))
     parts = itertools.chain.from_iterable(packets)
     with server(lambda: parts, 0, greets=True) as address:
-        error, taken = measured(port_of(address), 1 << 20)
+        error, _, taken = measured(port_of(address), 60.0)
     assert error.startswith("PageUnreadable")
     assert taken < 64 * 2**20
 
@@ -216,10 +182,10 @@ LARGE = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_no_answer_takes_more_than_a_page_may(name: str) -> None:
+def test_no_answer_takes_more_than_a_page_may(name: str, measured: Measuring) -> None:
     attack, says = LARGE[name]
     with speaking(attack) as port:
-        error, taken = measured(port, PAGE)
+        error, _, taken = measured(port, 60.0, PAGE)
     assert re.search(says, error), error[:300]
     assert not error or error.startswith(("Provider", "PageUnreadable"))
     assert len(error) < 1_000

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +17,7 @@ from elt_assets.connectors.source import Source
 from elt_assets.connectors.sql import postgresql_reader
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets_tests.connectors.sql.conftest import opened, read
+from elt_assets_tests.connectors.sql.measuring import Measuring
 from elt_assets_tests.testbed import servers
 
 pytestmark = pytest.mark.slow
@@ -155,41 +153,9 @@ def turning(port: int, attack: Attack, when: bytes) -> Iterator[int]:
             serving.join()
 
 
-MEASURE = """
-import json, sys
-from pathlib import Path
-from elt_assets_tests.connectors.sql.test_rogue_postgresql import PAGE, source_at
-
-def kilobytes(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-import adbc_driver_postgresql.dbapi, pyarrow
-source = source_at(int(sys.argv[1]), sys.argv[2])
-before, error, size = kilobytes("VmRSS"), "", 0
-try:
-    size = len(next(source.pages(None)).body)
-except Exception as failure:
-    error = f"{type(failure).__name__}: {failure}"
-print(json.dumps([error, size, (kilobytes("VmHWM") - before) * 1024]))
-"""
-
-
 def source_at(port: int, query: str) -> Source:
     server = servers.Server("postgresql", port, Path())
     return opened(server, query, page_bytes=PAGE, page_size=50_000, record_bytes=PAGE // 2 + 1000)
-
-
-def measured(port: int, query: str = "SELECT 1 AS id") -> tuple[str, int, int]:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(port), query],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[3],
-    )
-    error, size, taken = json.loads(done.stdout)
-    return error, size, taken
 
 
 @pytest.fixture
@@ -199,10 +165,12 @@ def hr(postgresql: servers.Server, monkeypatch: pytest.MonkeyPatch) -> servers.S
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_no_answer_takes_more_than_a_page_may(hr: servers.Server, name: str) -> None:
+def test_no_answer_takes_more_than_a_page_may(
+    hr: servers.Server, name: str, measured: Measuring
+) -> None:
     attack, says = LARGE[name]
     with turning(hr.port, attack, AT_THE_PAGE) as port:
-        error, _, taken = measured(port)
+        error, _, taken = measured(port, "SELECT 1 AS id")
     assert re.search(says, error), error[:300]
     assert len(error) < 1_000
     # The driver has an error nine times before it hands it over.
@@ -228,7 +196,9 @@ def test_a_key_that_no_record_may_have_is_no_position(hr: servers.Server) -> Non
         read(opened(hr, query, page_size=2, key="id"))
 
 
-def test_an_honest_large_row_is_read_up_to_the_limit_and_refused_beyond(hr: servers.Server) -> None:
+def test_an_honest_large_row_is_read_up_to_the_limit_and_refused_beyond(
+    hr: servers.Server, measured: Measuring
+) -> None:
     wide = "SELECT 1 AS id, repeat('x', {}) AS text"
     assert len(read(opened(hr, wide.format(1_000_000)))[0]["text"]) == 1_000_000
     with pytest.raises(PageUnreadable, match="sends more bytes for one page of rows"):
@@ -239,7 +209,9 @@ def test_an_honest_large_row_is_read_up_to_the_limit_and_refused_beyond(hr: serv
     assert taken < 6 * PAGE
 
 
-def test_a_page_of_honest_rows_is_not_read_to_its_end(hr: servers.Server) -> None:
+def test_a_page_of_honest_rows_is_not_read_to_its_end(
+    hr: servers.Server, measured: Measuring
+) -> None:
     many = "SELECT g AS id, repeat('x', 100000) AS text FROM generate_series(1, 5000) g"
     error, _, taken = measured(hr.port, many)
     assert "ELT_ASSETS_PAGE_BYTES" in error
