@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from pydantic.fields import FieldInfo
-from pydantic_settings.sources.base import PydanticBaseEnvSettingsSource
 
 if TYPE_CHECKING:
     from elt_assets_tests.testbed.lakes import Lake
@@ -108,27 +106,6 @@ def broker() -> Iterator[Broker]:
 
     with redis() as found:
         yield found
-
-
-@pytest.fixture(scope="session", autouse=True)
-def known_settings() -> Iterator[None]:
-    """What pydantic derives from the fields of settings for each load is derived once."""
-    plain = PydanticBaseEnvSettingsSource._extract_field_info
-    known: dict[tuple[type, type, str], list[tuple[str, str, bool]]] = {}
-
-    def extracted(
-        source: PydanticBaseEnvSettingsSource, field: FieldInfo, name: str, config: Any = None
-    ) -> list[tuple[str, str, bool]]:
-        key = type(source), source.settings_cls, name
-        if config is not None:
-            return plain(source, field, name, config)
-        if key not in known:
-            known[key] = plain(source, field, name)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PydanticBaseEnvSettingsSource, "_extract_field_info", extracted)
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,10 +23,8 @@ from elt_assets_tests.sync.worlds import Company, World, people
 KEEP = FeedRetention(timedelta(days=14), timedelta(days=30), 10**9)
 
 
-@pytest.fixture
-def aged(company: Company, monkeypatch: pytest.MonkeyPatch) -> Company:
+def past(company: Company) -> None:
     """Thirty entries: ten applied 40 days ago, ten 20 days ago, ten now."""
-    monkeypatch.setattr(feed_log, "SEGMENT_ENTRIES", 5)
     world = company.connect(world=World())
     for sync, days in enumerate((40, 20, 0), 1):
         world.records = people(10 * sync)
@@ -36,7 +34,12 @@ def aged(company: Company, monkeypatch: pytest.MonkeyPatch) -> Company:
                 "UPDATE feed_segments SET applied_at = ? WHERE version = ?",
                 (ago(timedelta(days=days)), sync),
             )
-    return company
+
+
+@pytest.fixture
+def aged(company: Company, monkeypatch: pytest.MonkeyPatch) -> Company:
+    monkeypatch.setattr(feed_log, "SEGMENT_ENTRIES", 5)
+    return company.live_through(past)
 
 
 def kept(company: Company) -> list[int]:

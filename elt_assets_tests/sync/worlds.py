@@ -5,15 +5,18 @@ Tests over HTTP are the connectors' and the end-to-end tests, which use real ser
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 
 from elt_assets.config.secret_refs import Secrets
-from elt_assets.config.settings import load_settings
+from elt_assets.config.settings import Settings, load_settings
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expressions import Comparison
 from elt_assets.connectors.mapping.expressions import Path as FieldPath
@@ -51,6 +54,8 @@ PROVIDER_DATA = {
     },
 }
 
+
+_PASTS: dict[Callable[..., None], tuple[TemporaryDirectory[str], dict[str, Any]]] = {}
 
 # A trigger that refuses, by whether that is on PostgreSQL.
 _BROKEN = {
@@ -198,10 +203,31 @@ class Company:
     def __init__(self, home: Path, **settings: object) -> None:
         self.worlds: dict[str, World] = {}
         self.fields = FIELDS
-        self.platform = SyncService.open(
-            load_settings(home=home, **{"lock_wait": 0.3} | settings),
-            open_source=self._open_source,
-        )
+        self._open(load_settings(home=home, **{"lock_wait": 0.3} | settings))
+
+    def _open(self, settings: Settings) -> None:
+        self.platform = SyncService.open(settings, open_source=self._open_source)
+
+    def live_through(self, past: Callable[[Company], None]) -> Company:
+        """Call `past` in an empty installation, or copy what it left in another of this process."""
+        settings = self.platform.settings
+        if settings.operational_url is not None:
+            past(self)
+            return self
+        if past not in _PASTS:
+            past(self)
+            self.platform.close()
+            kept = TemporaryDirectory(prefix="past-")
+            shutil.copytree(settings.home, kept.name, dirs_exist_ok=True)
+            _PASTS[past] = kept, deepcopy(self.worlds)
+        else:
+            self.platform.close()
+            shutil.rmtree(settings.home)
+            kept, worlds = _PASTS[past]
+            shutil.copytree(kept.name, settings.home)
+            self.worlds = deepcopy(worlds)
+        self._open(settings)
+        return self
 
     def connect(self, ref: IntegrationRef = ACME, world: World | None = None) -> World:
         """Register `ref` and return its world."""

@@ -23,8 +23,7 @@ DAYS = 1_000
 """How long ago the first syncs of the tests were made to be."""
 
 
-@pytest.fixture
-def aged(company: Company) -> Company:
+def past(company: Company) -> None:
     """Six syncs, each of which renames and removes some; the first four are long past."""
     world = company.connect(world=World(people(40)))
     company.sync(sync_id="s0")
@@ -37,7 +36,11 @@ def aged(company: Company) -> Company:
         ]
         company.sync(sync_id=f"s{number}")
     make_past(company, "s3")
-    return company
+
+
+@pytest.fixture
+def aged(company: Company) -> Company:
+    return company.live_through(past)
 
 
 def make_past(company: Company, newest: str, ref: IntegrationRef = ACME) -> None:

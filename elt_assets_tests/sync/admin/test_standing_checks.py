@@ -18,8 +18,7 @@ from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 OTHER = IntegrationRef("other", "main")
 
 
-@pytest.fixture
-def filled(company: Company) -> Company:
+def history(company: Company) -> None:
     """Two integrations with some history, an undo among it."""
     for ref in (ACME, OTHER):
         world = company.connect(ref, World(people(30)))
@@ -29,7 +28,11 @@ def filled(company: Company) -> Company:
     company.platform.undo(USERS, ACME, "s2")
     company.worlds["acme:main"].records = people(30)
     company.sync(ACME, sync_id="s3")
-    return company
+
+
+@pytest.fixture
+def filled(company: Company) -> Company:
+    return company.live_through(history)
 
 
 def damage(company: Company, statement: str) -> None:
