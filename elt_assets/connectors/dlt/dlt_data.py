@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
-from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.provider_fields import OwnSafeguards, Priority, SourceName, Strict
 
 _NAME = r"[A-Za-z_]\w*"
 _IMPORT_PATH = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*", re.ASCII)
@@ -42,11 +41,7 @@ def _arguments(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DltStream(_Model):
+class DltStream(Strict):
     """One kind of record and the resource that yields it."""
 
     resource: str | None = Field(
@@ -62,7 +57,7 @@ class DltStream(_Model):
         "lacks is gone.",
     )
     fields: Fields
-    unordered: Unsorted = []
+    unordered: Unsorted = Field([])
 
     @model_validator(mode="after")
     def _sets(self) -> DltStream:
@@ -70,12 +65,10 @@ class DltStream(_Model):
         return self
 
 
-class DltData(_Model):
+class DltData(Strict):
     """provider_data of a dlt integration. The platform imports and executes `source`."""
 
-    permission_source_name: str | None = Field(
-        None, max_length=256, description="What people call this source."
-    )
+    permission_source_name: SourceName = None
     source: Annotated[str, Field(max_length=512), AfterValidator(_import_path)] = Field(
         description="Where the source or resource is, as package.module:function."
     )
@@ -85,9 +78,7 @@ class DltData(_Model):
         "in them refers to a secret.",
     )
     streams: dict[str, DltStream] = Field(min_length=1, description="Streams by name: users.")
-    safeguards: SafeguardOverrides | None = Field(
-        None, description="Limits on deletes and rejects, where they differ from the platform's."
-    )
+    safeguards: OwnSafeguards = None
     priority: Priority = 0
 
     @property

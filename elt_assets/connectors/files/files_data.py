@@ -5,15 +5,14 @@ from __future__ import annotations
 import codecs
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.files.file_format import Format, proves_itself
 from elt_assets.connectors.files.remote.remote_data import Remote
 from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.mapping.expressions import Condition, literals_of
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
-from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.provider_fields import OwnSafeguards, Priority, SourceName, Strict
 from elt_assets.errors import InvalidInput
 
 
@@ -61,10 +60,6 @@ Encoding = Annotated[str, AfterValidator(_encoding)]
 Character = Annotated[str, Field(pattern=r"^[^\r\n\x00]$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 def _sidecar(value: str) -> str:
     if "/" in value or "\\" in value or "\x00" in value or value in ("", ".", "..", "{name}"):
         raise ValueError("write the name of a file next to it, such as {name}.done")
@@ -74,7 +69,7 @@ def _sidecar(value: str) -> str:
 Sidecar = Annotated[str, Field(max_length=255), AfterValidator(_sidecar)]
 
 
-class Completion(_Model):
+class Completion(Strict):
     """Proof that a file is complete: another file next to it, written after it.
 
     `{name}` stands for the file's own name.
@@ -97,7 +92,7 @@ class Completion(_Model):
         return self
 
 
-class FileStream(_Model):
+class FileStream(Strict):
     """One kind of record and the files that hold it."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_pattern)] = Field(
@@ -148,7 +143,7 @@ class FileStream(_Model):
         "CONFIRM_AFTER later.",
     )
     fields: Fields
-    unordered: Unsorted = []
+    unordered: Unsorted = Field([])
 
     @model_validator(mode="after")
     def _consistent(self) -> FileStream:
@@ -175,12 +170,10 @@ class FileStream(_Model):
 _OF_CSV = ("skip_rows", "skip_last", "where", "decimal")
 
 
-class FilesData(_Model):
+class FilesData(Strict):
     """provider_data of a files integration."""
 
-    permission_source_name: str | None = Field(
-        None, max_length=256, description="What people call this source."
-    )
+    permission_source_name: SourceName = None
     directory: Annotated[str, AfterValidator(_directory)] | None = Field(
         None, description="Folder of the files; the integration's own drop folder when left out."
     )
@@ -194,9 +187,7 @@ class FilesData(_Model):
         description="Seconds for which a file must have stayed unchanged before it is read.",
     )
     streams: dict[str, FileStream] = Field(min_length=1, description="Streams by name: users.")
-    safeguards: SafeguardOverrides | None = Field(
-        None, description="Limits on deletes and rejects, where they differ from the platform's."
-    )
+    safeguards: OwnSafeguards = None
     priority: Priority = 0
 
     @property

@@ -6,13 +6,11 @@ Every description appears in the JSON Schema and in the documentation.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from elt_assets.config.durations import duration
-from elt_assets.config.safeguards import SafeguardOverrides
-from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.ldap.codec import check_filter
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import Path, names_used
@@ -23,7 +21,14 @@ from elt_assets.connectors.mapping.field_map import (
     check_unordered,
     key_fields,
 )
-from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.provider_fields import (
+    OwnSafeguards,
+    Priority,
+    Secret,
+    SourceName,
+    Strict,
+    WholePath,
+)
 from elt_assets.connectors.source import Incremental
 
 MEMBERSHIPS = "group_memberships"
@@ -36,18 +41,6 @@ MEMBERSHIP = ("group", "member", "kind")
 _ATTRIBUTE = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-2](?:\.[0-9]+)+)", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _PORTS = {"ldaps": 636, "start_tls": 389, "off": 389}
-
-
-def _reference(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
-    return value
-
-
-def _whole_path(value: str) -> str:
-    if not value.startswith("/") or "\x00" in value:
-        raise ValueError("write the whole path, starting with '/'")
-    return value
 
 
 def _host(value: str) -> str:
@@ -67,18 +60,13 @@ def _duration(value: str) -> str:
     return value
 
 
-Secret = Annotated[SecretRef, BeforeValidator(_reference)]
 Attribute = Annotated[str, AfterValidator(_attribute)]
 Name = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
 Filter = Annotated[str, Field(max_length=8192), AfterValidator(check_filter)]
 Span = Annotated[str, AfterValidator(_duration)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LdapConnection(_Model):
+class LdapConnection(Strict):
     """A directory server, and the account that reads it."""
 
     host: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_host)] = Field(
@@ -92,7 +80,7 @@ class LdapConnection(_Model):
         description="TLS from the start, TLS after StartTLS, or none. With off, the password and "
         "all entries are sent unencrypted.",
     )
-    tls_ca: Annotated[str, AfterValidator(_whole_path)] | None = Field(
+    tls_ca: WholePath | None = Field(
         None, description="File of the authority that signed the server's certificate."
     )
     user: Name | None = Field(
@@ -113,7 +101,7 @@ class LdapConnection(_Model):
         return self
 
 
-class LdapMembership(_Model):
+class LdapMembership(Strict):
     """How a group lists its members."""
 
     attribute: Attribute = Field(
@@ -129,7 +117,7 @@ class LdapMembership(_Model):
     )
 
 
-class LdapIncremental(_Model):
+class LdapIncremental(Strict):
     """Reads only the entries that changed, by the time or the number of their last change."""
 
     by: Literal["time", "usn"] = Field(
@@ -157,7 +145,7 @@ class LdapIncremental(_Model):
         return Incremental(duration(self.full_every), duration(self.overlap), by_mark)
 
 
-class LdapStream(_Model):
+class LdapStream(Strict):
     """One kind of record and the search that lists it."""
 
     filter: Filter = Field(
@@ -194,7 +182,7 @@ class LdapStream(_Model):
         "its members.",
     )
     fields: Fields
-    unordered: Unsorted = []
+    unordered: Unsorted = Field([])
 
     @model_validator(mode="after")
     def _consistent(self) -> LdapStream:
@@ -212,12 +200,10 @@ class LdapStream(_Model):
         return self
 
 
-class LdapData(_Model):
+class LdapData(Strict):
     """provider_data of an LDAP directory or Active Directory."""
 
-    permission_source_name: str | None = Field(
-        None, max_length=256, description="What people call this source."
-    )
+    permission_source_name: SourceName = None
     connection: LdapConnection = Field(description="The server, and the account to log in as.")
     directory: Literal["active_directory", "openldap"] = Field(
         description="active_directory (also for Samba), or openldap for servers whose entries "
@@ -225,9 +211,7 @@ class LdapData(_Model):
     )
     base: Name = Field(description="Where searches begin, e.g. dc=acme,dc=example.")
     streams: dict[str, LdapStream] = Field(min_length=1, description="Streams by name: users.")
-    safeguards: SafeguardOverrides | None = Field(
-        None, description="Limits on deletes and rejects, where they differ from the platform's."
-    )
+    safeguards: OwnSafeguards = None
     priority: Priority = 0
 
     def id_attribute(self, stream: str) -> str:

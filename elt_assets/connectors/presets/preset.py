@@ -23,17 +23,20 @@ from pydantic import (
     model_validator,
 )
 
-from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.provider_fields import (
+    OwnSafeguards,
+    Priority,
+    Secret,
+    SourceName,
+    Strict,
+)
 from elt_assets.connectors.rest.configuration.text_types import (
     FieldExpression,
     Parameter,
     Scalar,
-    Secret,
-    Strict,
 )
 from elt_assets.connectors.rest.provider_data import RateLimit, RestData, mistakes
 from elt_assets.connectors.rest.rest_opening import open_rest
@@ -137,9 +140,7 @@ class Preset(BaseModel):
 class PresetData(Strict):
     """The options that every preset takes, in addition to its own questions."""
 
-    permission_source_name: str | None = Field(
-        None, max_length=256, description="What people call this source."
-    )
+    permission_source_name: SourceName = None
     fields: dict[str, FieldExpression] = Field(
         {}, description="Further fields of a user, or other expressions for the usual ones."
     )
@@ -149,9 +150,7 @@ class PresetData(Strict):
     rate_limit: RateLimit = Field(
         RateLimit(), description="The rate at which requests may be sent to the provider."
     )
-    safeguards: SafeguardOverrides | None = Field(
-        None, description="Limits on deletes and rejects, where they differ from the platform's."
-    )
+    safeguards: OwnSafeguards = None
     priority: Priority = 0
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."

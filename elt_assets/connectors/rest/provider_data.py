@@ -14,14 +14,13 @@ from pydantic import (
     model_validator,
 )
 
-from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.mapping.field_map import (
     check_streams,
     key_fields,
 )
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES
-from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.provider_fields import OwnSafeguards, Priority, SourceName, Strict
 from elt_assets.connectors.rest.configuration.auth_data import (
     Auth,
     ClientCertificate,
@@ -33,7 +32,6 @@ from elt_assets.connectors.rest.configuration.stream_data import RestStream
 from elt_assets.connectors.rest.configuration.text_types import (
     HEADER_NAME,
     HEADER_VALUE,
-    Strict,
     Url,
 )
 
@@ -62,9 +60,7 @@ class RateLimit(Strict):
 class Connection(Strict):
     """The part common to all integrations over HTTP: address, authentication, rate limit."""
 
-    permission_source_name: str | None = Field(
-        None, max_length=256, description="What people call this source."
-    )
+    permission_source_name: SourceName = None
     api_endpoint: Url = Field(description="Address that all paths start with.")
     auth: Auth | None = Field(None, description="How requests authenticate.")
     client_certificate: ClientCertificate | None = Field(
@@ -78,9 +74,7 @@ class Connection(Strict):
     rate_limit: RateLimit = Field(
         RateLimit(), description="The rate at which requests may be sent to the provider."
     )
-    safeguards: SafeguardOverrides | None = Field(
-        None, description="Limits on deletes and rejects, where they differ from the platform's."
-    )
+    safeguards: OwnSafeguards = None
     priority: Priority = 0
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."

@@ -17,7 +17,11 @@ from pydantic import Field, ValidationError, model_validator
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.rest.configuration.text_types import Duration, FieldExpression, Strict
+from elt_assets.connectors.provider_fields import Strict
+from elt_assets.connectors.rest.configuration.text_types import (
+    Duration,
+    FieldExpression,
+)
 from elt_assets.connectors.rest.provider_data import Connection, RestData, mistakes
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.scim.group_members import ScimMembers

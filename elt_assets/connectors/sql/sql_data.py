@@ -5,38 +5,25 @@ Which queries are allowed is decided in `select`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from elt_assets.config.safeguards import SafeguardOverrides
-from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
-from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.provider_fields import (
+    OwnSafeguards,
+    Priority,
+    Secret,
+    SourceName,
+    Strict,
+    WholePath,
+)
 from elt_assets.connectors.sql.select import check_select
 
-
-def _reference(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
-    return value
-
-
-def _whole_path(value: str) -> str:
-    if not value.startswith("/") or "\x00" in value:
-        raise ValueError("write the whole path, starting with '/'")
-    return value
-
-
-Secret = Annotated[SecretRef, BeforeValidator(_reference)]
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerConnection(_Model):
+class ServerConnection(Strict):
     """A database server; use a user with the right to read only."""
 
     type: Literal["postgresql", "mysql"] = Field(
@@ -57,7 +44,7 @@ class ServerConnection(_Model):
         description="verify: the connection is encrypted and the server's certificate is checked. "
         "require: it is encrypted only. off: neither.",
     )
-    tls_ca: Annotated[str, AfterValidator(_whole_path)] | None = Field(
+    tls_ca: WholePath | None = Field(
         None, description="File of the authority that signed the server's certificate."
     )
 
@@ -72,14 +59,14 @@ class ServerConnection(_Model):
         return self
 
 
-class FileConnection(_Model):
+class FileConnection(Strict):
     """A SQLite file on this machine."""
 
     type: Literal["sqlite"]
-    path: Annotated[str, AfterValidator(_whole_path)] = Field(description="The database file.")
+    path: WholePath = Field(description="The database file.")
 
 
-class SqlStream(_Model):
+class SqlStream(Strict):
     """One kind of record and the query that lists it."""
 
     query: str = Field(
@@ -91,7 +78,7 @@ class SqlStream(_Model):
     )
     page_size: int = Field(5_000, ge=1, le=50_000, description="Rows of one page.")
     fields: Fields
-    unordered: Unsorted = []
+    unordered: Unsorted = Field([])
 
     @model_validator(mode="after")
     def _sets(self) -> SqlStream:
@@ -99,20 +86,16 @@ class SqlStream(_Model):
         return self
 
 
-class SqlData(_Model):
+class SqlData(Strict):
     """provider_data of a SQL integration."""
 
-    permission_source_name: str | None = Field(
-        None, max_length=256, description="What people call this source."
-    )
+    permission_source_name: SourceName = None
     connection: Annotated[ServerConnection | FileConnection, Field(discriminator="type")] = Field(
         description="The database, and the user to log in as."
     )
     statement_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds for one page.")
     streams: dict[str, SqlStream] = Field(min_length=1, description="Streams by name: users.")
-    safeguards: SafeguardOverrides | None = Field(
-        None, description="Limits on deletes and rejects, where they differ from the platform's."
-    )
+    safeguards: OwnSafeguards = None
     priority: Priority = 0
 
     @property

@@ -10,9 +10,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -21,12 +18,7 @@ from pydantic import (
 
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
-
-
-def _reference(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
-    return value
+from elt_assets.connectors.provider_fields import Secret, Strict
 
 
 def _host_key(value: str) -> str:
@@ -71,14 +63,7 @@ def _endpoint(value: str) -> str:
     return value.rstrip("/")
 
 
-Secret = Annotated[SecretRef, BeforeValidator(_reference)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SftpRemote(_Model):
+class SftpRemote(Strict):
     """A folder of an SFTP server, read by a user with a key or a password."""
 
     url: Annotated[str, Field(max_length=2048), AfterValidator(_sftp)] = Field(
@@ -107,7 +92,7 @@ class SftpRemote(_Model):
         return self
 
 
-class S3Remote(_Model):
+class S3Remote(Strict):
     """Objects of a bucket of S3, or of storage that speaks its protocol."""
 
     url: Annotated[str, Field(max_length=2048), AfterValidator(_s3)] = Field(

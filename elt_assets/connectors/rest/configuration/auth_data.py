@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.signing.hmac_signature import SIGNED_NAMES, VALUE_NAMES
 from elt_assets.connectors.mapping.templates import placeholders
+from elt_assets.connectors.provider_fields import Secret, Strict
 from elt_assets.connectors.rest.configuration.text_types import (
     HEADER_NAME,
     HEADER_VALUE,
@@ -17,8 +18,6 @@ from elt_assets.connectors.rest.configuration.text_types import (
     FieldExpression,
     Parameter,
     Scheme,
-    Secret,
-    Strict,
     Url,
 )
 from elt_assets.errors import InvalidInput

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.rest.configuration.text_types import (
     HEADER_NAME,
     FieldExpression,
     Parameter,
     SomeKeys,
     StreamPath,
-    Strict,
 )
 
 

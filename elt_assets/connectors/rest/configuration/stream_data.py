@@ -16,6 +16,7 @@ from elt_assets.connectors.mapping.field_map import (
     Unsorted,
     check_unordered,
 )
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.rest.configuration.pagination_data import (
     CursorPagination,
     NextUrlPagination,
@@ -41,7 +42,6 @@ from elt_assets.connectors.rest.configuration.text_types import (
     Scalar,
     SomeKeys,
     StreamPath,
-    Strict,
     template,
 )
 from elt_assets.connectors.rest.jobs.job_data import ExportJob

@@ -15,6 +15,7 @@ from pydantic import (
 from elt_assets.config.durations import duration
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import Condition
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.rest.configuration.text_types import (
     HEADER_NAME,
     ConditionText,
@@ -27,7 +28,6 @@ from elt_assets.connectors.rest.configuration.text_types import (
     SinglePath,
     SomeKeys,
     StreamPath,
-    Strict,
 )
 from elt_assets.connectors.source import Incremental
 

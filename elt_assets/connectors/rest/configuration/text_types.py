@@ -6,10 +6,9 @@ import json
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from elt_assets.config.durations import duration
-from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.mapping.expression_parser import parse, parse_condition, parse_keys
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
@@ -17,12 +16,6 @@ from elt_assets.errors import InvalidInput
 
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 HEADER_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
-
-
-def _reference(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
-    return value
 
 
 def _url(value: str) -> str:
@@ -88,7 +81,6 @@ def _said(check: Any) -> None:
         raise ValueError(str(error)) from None
 
 
-Secret = Annotated[SecretRef, BeforeValidator(_reference)]
 Url = Annotated[str, Field(max_length=2048), AfterValidator(_url)]
 RelativePath = Annotated[str, Field(max_length=2048), AfterValidator(_relative)]
 StreamPath = Annotated[RelativePath, AfterValidator(template)]
@@ -106,12 +98,6 @@ Scalar = str | int | float | bool
 def written(value: Scalar) -> str:
     """A parameter as it is sent; true and false are spelled as in JSON."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-class Strict(BaseModel):
-    """A part of provider_data, in which an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Scheme = Annotated[

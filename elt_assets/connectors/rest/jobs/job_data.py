@@ -10,12 +10,12 @@ from elt_assets.connectors.files.files_data import Character, Encoding
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import Condition
 from elt_assets.connectors.mapping.templates import TEMPLATE_NAMES, placeholders
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.rest.configuration.text_types import (
     Duration,
     FieldExpression,
     Keys,
     RelativePath,
-    Strict,
 )
 from elt_assets.errors import InvalidInput
 

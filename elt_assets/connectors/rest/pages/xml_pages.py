@@ -15,7 +15,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, XMLParser
 from pydantic import AfterValidator, Field
 
-from elt_assets.connectors.rest.configuration.text_types import Strict
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.rest.page_dialect import PageDialect
 from elt_assets.errors import PageUnreadable
 

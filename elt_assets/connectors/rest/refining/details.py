@@ -25,13 +25,13 @@ from elt_assets.connectors.json.record_list import sound_list, with_records
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import Expression
 from elt_assets.connectors.mapping.templates import filled
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.rest.configuration.text_types import (
     FieldExpression,
     Keys,
     Parameter,
     SingleParameter,
     SinglePath,
-    Strict,
 )
 from elt_assets.errors import PageUnreadable
 

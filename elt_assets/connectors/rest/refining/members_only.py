@@ -17,7 +17,7 @@ from elt_assets.connectors.json.malformed_records import UNREADABLE
 from elt_assets.connectors.json.record_list import with_records
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import Expression
-from elt_assets.connectors.rest.configuration.text_types import Strict
+from elt_assets.connectors.provider_fields import Strict
 from elt_assets.connectors.source import Page
 from elt_assets.errors import PageUnreadable
 
