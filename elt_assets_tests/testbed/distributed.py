@@ -64,6 +64,8 @@ class Installation:
     folder: Path
     environment: dict[str, str]
     provider: ProviderProcess
+    platform: SyncService
+    """The stores as another machine sees them; to open them for every look takes longer."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def home(self, name: str) -> Path:
@@ -175,23 +177,25 @@ class Installation:
 
     def settled(self) -> bool:
         """Whether every integration has been applied."""
-        with SyncService.open(load_settings(home=self.home("operator"))) as platform:
-            return all(
-                any(row.status is Status.APPLIED for row in platform.syncs(ref))
-                for ref in self.provider.worlds()
-            )
+        rows = self.platform.syncs(limit=1000)
+        applied = {row.partition for row in rows if row.status is Status.APPLIED}
+        return applied >= {str(ref) for ref in self.provider.worlds()}
+
+    def begun(self) -> bool:
+        """Whether a run is in the middle: something is landed, and not everything is settled."""
+        rows = self.platform.syncs(limit=1000)
+        return any(row.batches or row.status is Status.EXTRACTING for row in rows)
 
     def wrong(self) -> list[str]:
         """Where the books or the tables differ from what the provider holds, in words."""
         found = []
-        with SyncService.open(load_settings(home=self.home("operator"))) as platform:
-            for ref in self.provider.worlds():
-                difference = compare(platform.records(USERS, ref), self.provider.truth(ref))
-                if not difference.equal:
-                    found.append(f"{ref}: {difference}")
-                changed = Counter(row["external_id"] for row in platform.changes(USERS, ref))
-                if changed and max(changed.values()) > 1:
-                    found.append(f"{ref}: somebody was changed twice by a first sync")
+        for ref in self.provider.worlds():
+            difference = compare(self.platform.records(USERS, ref), self.provider.truth(ref))
+            if not difference.equal:
+                found.append(f"{ref}: {difference}")
+            changed = Counter(row["external_id"] for row in self.platform.changes(USERS, ref))
+            if changed and max(changed.values()) > 1:
+                found.append(f"{ref}: somebody was changed twice by a first sync")
         applied = Counter(
             (row["partition"], row["sync_id"]) for row in self.syncs() if row["status"] == "applied"
         )
@@ -232,13 +236,15 @@ def installation(
     with ExitStack() as closing:
         layout = DemoLayout(integrations=integrations, users=users, latency=latency)
         provider = closing.enter_context(ProviderProcess(layout, token=TOKEN))
-        found = Installation(folder, environment, provider)
-        with SyncService.open(load_settings(home=found.home("operator"))) as platform:
-            for ref in provider.worlds():
-                data = provider_data(provider.url, ref, {"env": "DIRECTORY_TOKEN"})
-                if pace is not None:
-                    data["rate_limit"] = {"requests_per_second": pace, "concurrency": 1}
-                platform.registry.add(ref, "rest", data)
+        home = folder / "operator"
+        home.mkdir(mode=0o700)
+        platform = closing.enter_context(SyncService.open(load_settings(home=home)))
+        for ref in provider.worlds():
+            data = provider_data(provider.url, ref, {"env": "DIRECTORY_TOKEN"})
+            if pace is not None:
+                data["rate_limit"] = {"requests_per_second": pace, "concurrency": 1}
+            platform.registry.add(ref, "rest", data)
+        found = Installation(folder, environment, provider, platform)
         try:
             yield found
         finally:

@@ -42,11 +42,6 @@ def workers_of_runs(distributed: Installation) -> set[str]:
     return {tags[WORKER_TAG].partition("@")[0] for tags in distributed.run_tags()}
 
 
-def begun(distributed: Installation) -> bool:
-    """Whether a run is in the middle: something is landed, and not everything is settled."""
-    return any(row["batches"] or row["status"] == "extracting" for row in distributed.syncs())
-
-
 def test_two_workers_with_homes_of_their_own_share_the_ranges(distributed: Installation) -> None:
     running = [distributed.worker(name, "--slots", "1") for name in ("one", "two")]
     running.append(distributed.daemon())
@@ -62,7 +57,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(
     distributed.worker("one", "--slots", "1")
     other = distributed.worker("two", "--slots", "1")
     server = distributed.daemon()
-    distributed.until(lambda: begun(distributed), other, server)
+    distributed.until(distributed.begun, other, server)
     distributed.kill("one")
     distributed.until(distributed.settled, other, server)
     assert distributed.wrong() == []
@@ -74,7 +69,7 @@ def test_a_run_whose_process_is_killed_goes_on_in_the_same_worker(
 ) -> None:
     worker = distributed.worker("one", "--slots", "1")
     server = distributed.daemon()
-    distributed.until(lambda: begun(distributed), worker, server)
+    distributed.until(distributed.begun, worker, server)
     distributed.kill_run("one")
     distributed.until(distributed.settled, worker, server)
     assert distributed.wrong() == []
@@ -84,7 +79,7 @@ def test_a_run_whose_process_is_killed_goes_on_in_the_same_worker(
 def test_a_worker_that_is_stopped_hands_its_run_to_another(distributed: Installation) -> None:
     distributed.worker("one", "--slots", "2")
     server = distributed.daemon()
-    distributed.until(lambda: begun(distributed), server)
+    distributed.until(distributed.begun, server)
     assert distributed.stop("one") == 0
     other = distributed.worker("two", "--slots", "2")
     distributed.until(distributed.settled, other, server)
@@ -104,7 +99,7 @@ def test_runs_wait_for_a_broker_that_is_away_and_survive_its_death(
     broker.stop()
     broker.start()
     worker = distributed.worker("one", "--slots", "2")
-    distributed.until(lambda: begun(distributed), worker, server)
+    distributed.until(distributed.begun, worker, server)
     broker.stop()
     broker.start()
     distributed.until(distributed.settled, worker, server)
