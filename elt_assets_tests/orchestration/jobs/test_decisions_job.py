@@ -104,24 +104,22 @@ def test_a_rejection_keeps_the_rows_until_its_date(fleet: Fleet) -> None:
     assert "quarantine" not in shown
 
 
-@pytest.mark.parametrize(
-    ("changed", "why"),
-    [
-        ({"decided_by": "  "}, "decided_by is empty: give your name"),
-        ({"decided_by": "Ada (signed in as eve)"}, "give your name alone"),
-        ({"partition": "nobody:here"}, "nobody:here"),
-        ({"partition": "nonsense"}, "'nonsense' is not an integration"),
-        ({"decision": "reject", "until": "soon"}, "until is 'soon': give a date"),
-        ({"decision": "reject", "until": "2020-01-01"}, "has ended already"),
-        ({"until": "2127-01-31"}, "until is for a rejection"),
-    ],
-)
-def test_a_mistake_is_one_line_and_decides_nothing(
-    fleet: Fleet, changed: dict[str, str], why: str
-) -> None:
-    result = decide(fleet, configuration(fleet, fleet.keys[0], **changed))
-    assert why in refusal(result)
-    assert len(fleet.platform.quarantined()) == 1
+MISTAKES = [
+    ({"decided_by": "  "}, "decided_by is empty: give your name"),
+    ({"decided_by": "Ada (signed in as eve)"}, "give your name alone"),
+    ({"partition": "nobody:here"}, "nobody:here"),
+    ({"partition": "nonsense"}, "'nonsense' is not an integration"),
+    ({"decision": "reject", "until": "soon"}, "until is 'soon': give a date"),
+    ({"decision": "reject", "until": "2020-01-01"}, "has ended already"),
+    ({"until": "2127-01-31"}, "until is for a rejection"),
+]
+
+
+def test_a_mistake_is_one_line_and_decides_nothing(fleet: Fleet) -> None:
+    for changed, why in MISTAKES:
+        result = decide(fleet, configuration(fleet, fleet.keys[0], **changed))
+        assert why in refusal(result)
+        assert len(fleet.platform.quarantined()) == 1, why
 
 
 def test_a_decision_by_command_ends_the_mark_too(fleet: Fleet) -> None:

@@ -177,46 +177,78 @@ def test_no_reader_is_an_answer_too(roles: tuple[str, str], reads: Reads) -> Non
         reads(app, LOOK)
 
 
+LOOSENED = [
+    ("ALTER TABLE {schema}.users_latest DISABLE ROW LEVEL SECURITY", "users_latest is off"),
+    ("CREATE POLICY all_of_it ON {schema}.users_latest USING (true)", "row policies of"),
+    (
+        "ALTER POLICY own_organization ON {schema}.users_latest USING (true)",
+        "row policies of users_latest",
+    ),
+    ("GRANT SELECT ON {schema}.users_latest TO {bi}", "{bi} has rights"),
+    ("GRANT SELECT (email) ON {schema}.users_latest TO {bi}", "{bi} has rights"),
+    ("GRANT SELECT ON {schema}.users_latest TO PUBLIC", "PUBLIC has rights"),
+]
+TOO_MIGHTY = [
+    (
+        "ALTER ROLE {app} BYPASSRLS",
+        "{app} is a superuser, bypasses row security",
+        "ALTER ROLE {app} NOBYPASSRLS",
+    ),
+    (
+        "GRANT owner TO {app}",
+        "{app} is a superuser, bypasses row security or owns",
+        "REVOKE owner FROM {app}",
+    ),
+    (
+        "ALTER ROLE {app} CREATEROLE",
+        "{app} is a superuser, bypasses row security or owns",
+        "ALTER ROLE {app} NOCREATEROLE",
+    ),
+    (
+        "GRANT pg_read_all_data TO {app}",
+        "reads or writes all data",
+        "REVOKE pg_read_all_data FROM {app}",
+    ),
+    (
+        "ALTER ROLE {bi} BYPASSRLS; GRANT {bi} TO {app}",
+        "a member of a role that does",
+        "ALTER ROLE {bi} NOBYPASSRLS; REVOKE {bi} FROM {app}",
+    ),
+]
+
+
 @pytest.mark.usefixtures("two_tenants")
-@pytest.mark.parametrize(
-    ("loosened", "says"),
-    [
-        ("ALTER TABLE {schema}.users_latest DISABLE ROW LEVEL SECURITY", "users_latest is off"),
-        ("CREATE POLICY all_of_it ON {schema}.users_latest USING (true)", "row policies of"),
-        (
-            "ALTER POLICY own_organization ON {schema}.users_latest USING (true)",
-            "row policies of users_latest",
-        ),
-        ("GRANT SELECT ON {schema}.users_latest TO {bi}", "{bi} has rights"),
-        ("GRANT SELECT (email) ON {schema}.users_latest TO {bi}", "{bi} has rights"),
-        ("GRANT SELECT ON {schema}.users_latest TO PUBLIC", "PUBLIC has rights"),
-        ("ALTER ROLE {app} BYPASSRLS", "{app} is a superuser, bypasses row security"),
-        ("GRANT owner TO {app}", "{app} is a superuser, bypasses row security or owns"),
-        ("ALTER ROLE {app} CREATEROLE", "{app} is a superuser, bypasses row security or owns"),
-        ("GRANT pg_read_all_data TO {app}", "reads or writes all data"),
-        ("ALTER ROLE {bi} BYPASSRLS; GRANT {bi} TO {app}", "a member of a role that does"),
-    ],
-)
 def test_what_was_loosened_by_hand_is_found_and_secured_again(
-    roles: tuple[str, str],
-    postgresql: Server,
-    capsys: pytest.CaptureFixture[str],
-    loosened: str,
-    says: str,
+    roles: tuple[str, str], postgresql: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app, bi = roles
     names = {"schema": load_settings().operational_schema, "app": app, "bi": bi}
     assert command("config", "secure", "--reader", app, "--row-security") == 0
-    postgresql.execute(loosened.format(**names))
-    found = readers_check(capsys)
-    assert not found["ok"]
-    assert says.format(**names) in found["detail"]
-    if "ROLE" in loosened or loosened.endswith(" TO {app}"):
-        assert command("config", "secure") == 1, "no right can bind such a role"
-        assert "nothing was changed" in capsys.readouterr().err
-    else:
-        assert command("config", "secure") == 0
-        assert readers_check(capsys)["ok"]
+    for loosened, says in LOOSENED:
+        postgresql.execute(loosened.format(**names))
+        found = readers_check(capsys)
+        assert not found["ok"], loosened
+        assert says.format(**names) in found["detail"], loosened
+        assert command("config", "secure") == 0, loosened
+        assert readers_check(capsys)["ok"], loosened
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_a_role_that_no_right_can_bind_is_found_and_refused(
+    roles: tuple[str, str], postgresql: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app, bi = roles
+    names = {"app": app, "bi": bi}
+    assert command("config", "secure", "--reader", app, "--row-security") == 0
+    for given, says, taken in TOO_MIGHTY:
+        postgresql.execute(given.format(**names))
+        found = readers_check(capsys)
+        assert not found["ok"], given
+        assert says.format(**names) in found["detail"], given
+        assert command("config", "secure") == 1, given
+        assert "nothing was changed" in capsys.readouterr().err, given
+        postgresql.execute(taken.format(**names))
+        assert readers_check(capsys)["ok"], given
 
 
 def test_a_reader_that_does_not_exist_is_named_and_nothing_is_changed(
