@@ -8,11 +8,11 @@ import pytest
 from elt_assets import definitions
 from elt_assets.config.settings import Settings
 from elt_assets.definitions import build_defs, own_runs
+from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS
 from elt_assets.orchestration.assets.stream_assets import TRANSIENT
 from elt_assets.orchestration.assets.table_specs import asset_key
-from elt_assets.orchestration.jobs.sync_jobs import job_name
-from elt_assets.orchestration.partitions import connected_integrations
-from elt_assets.orchestration.placement import INSTALLATION_TAG
+from elt_assets.orchestration.names import EVENT_TABLES, job_name
+from elt_assets.orchestration.placement import INSTALLATION_TAG, STANDALONE
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
@@ -41,7 +41,7 @@ def test_every_table_is_an_asset_in_ranges_of_integrations(
     graph: dg.AssetGraph, stream: Stream, stage: Stage
 ) -> None:
     node = graph.get(asset_key(stream, stage))
-    assert node.partitions_def == connected_integrations
+    assert node.partitions_def == STANDALONE.integrations
     assert node.backfill_policy == dg.BackfillPolicy.single_run()
     assert node.group_name == stream.name
     assert node.key in defs.resolve_job_def(job_name(stream)).asset_layer.executable_asset_keys
@@ -111,3 +111,7 @@ def test_no_run_of_a_production_job_can_be_made_to_fail_on_purpose() -> None:
 
 def test_no_setting_makes_a_sync_fail_on_purpose() -> None:
     assert not {name for name in Settings.model_fields if "fault" in name}
+
+
+def test_the_tables_of_events_that_clients_know_are_the_assets() -> None:
+    assert tuple(asset.name for asset in EVENT_ASSETS) == EVENT_TABLES

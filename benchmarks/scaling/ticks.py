@@ -17,11 +17,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.monitoring.health_report import report
 from elt_assets.monitoring.metrics import FleetCollector, exposition
 from elt_assets.orchestration.assets.table_specs import asset_key
-from elt_assets.orchestration.partitions import (
-    PARTITIONS,
-    add_partition_keys,
-    connected_integrations,
-)
+from elt_assets.orchestration.names import PARTITIONS
+from elt_assets.orchestration.partitions import add_partition_keys
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import USERS
@@ -104,5 +101,5 @@ def _statuses(made: Fleet) -> Any:
     """Query what the page of a table shows in the web UI."""
     keys = made.instance.get_dynamic_partitions(PARTITIONS)
     return made.instance.get_status_by_partition(
-        asset_key(USERS, Stage.LATEST), keys, connected_integrations
+        asset_key(USERS, Stage.LATEST), keys, STANDALONE.integrations
     )

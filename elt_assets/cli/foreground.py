@@ -47,7 +47,7 @@ def run_syncs(
     status of the signal.
     """
     from elt_assets.client.in_process_sync import run_sync
-    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+    from elt_assets.orchestration.names import SYNC_ID_TAG
     from elt_assets.orchestration.resources import RunListener
 
     shown = display(len(refs) if syncs is None else syncs)

@@ -14,8 +14,8 @@ from elt_assets.errors import InvalidInput
 from elt_assets.orchestration.assets.signin.signin_specs import CSV_EVENTS, following
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY
 from elt_assets.orchestration.day_partitions import event_days, has_day
-from elt_assets.orchestration.jobs.signin_jobs import JOB
 from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE
+from elt_assets.orchestration.names import SIGNIN_JOB
 from elt_assets.sync.service import SyncService
 
 
@@ -52,7 +52,7 @@ def run_days(
     selection = [CSV_EVENTS, *following(CSV_EVENTS.name)] if files_only else []
     with SyncService.open(settings) as platform:
         definitions = assembled(platform=platform, first=settings)
-        job = definitions.resolve_job_def(JOB)
+        job = definitions.resolve_job_def(SIGNIN_JOB)
         for day in days:
             result = job.execute_in_process(
                 instance=instance,
@@ -75,7 +75,7 @@ def _result(day: date, result: dg.ExecuteInProcessResult, instance: dg.DagsterIn
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
         described = data.user_failure_data and data.user_failure_data.description
-        name = event.step_key or JOB
+        name = event.step_key or SIGNIN_JOB
         failed[name] = described or guards.get(name) or (data.error.message if data.error else "?")
     run_id = result.dagster_run.run_id
     return DayRun(day, run_id, result.success, failed, tuple(_skipped(instance, run_id)))

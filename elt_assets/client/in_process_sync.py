@@ -13,15 +13,11 @@ from elt_assets.config.settings import Settings
 from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.run_budget import NO_BUDGET, RUN_BUDGET_TAG
-from elt_assets.orchestration.assets.stream_assets import (
-    SYNC_ID_TAG,
-    ModeChoice,
-    SyncConfig,
-    step_name,
-)
-from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE, job_name
+from elt_assets.orchestration.assets.stream_assets import SyncConfig, step_name
+from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE
+from elt_assets.orchestration.mode_choice import ModeChoice
+from elt_assets.orchestration.names import PARTITIONS, SYNC_ID_TAG, job_name
 from elt_assets.orchestration.partitions import (
-    PARTITIONS,
     add_partition_keys,
     contiguous_ranges,
     partition_tags,

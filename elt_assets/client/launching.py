@@ -13,7 +13,7 @@ import msgspec
 from elt_assets.client.run_descriptions import Job
 from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
-from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
+from elt_assets.orchestration.names import LANE_TAG
 from elt_assets.orchestration.partitions import partition_tags
 
 

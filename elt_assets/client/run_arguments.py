@@ -9,8 +9,8 @@ from typing import Any
 
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef, checked_name
-from elt_assets.orchestration.assets.stream_assets import ModeChoice, step_name
-from elt_assets.orchestration.jobs.sync_jobs import job_name
+from elt_assets.orchestration.mode_choice import ModeChoice
+from elt_assets.orchestration.names import job_name, step_name
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 SYNC = job_name(USERS)

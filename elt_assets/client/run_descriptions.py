@@ -7,11 +7,14 @@ from typing import Any, Self
 
 import msgspec
 
-from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
-from elt_assets.orchestration.assets.table_specs import asset_key
-from elt_assets.orchestration.jobs.signin_jobs import JOB as SIGNIN_JOB
-from elt_assets.orchestration.jobs.sync_jobs import ENDED, job_name
+from elt_assets.orchestration.names import (
+    EVENT_TABLES,
+    SIGNIN_JOB,
+    SYNC_ID_TAG,
+    job_name,
+    step_name,
+    table_name,
+)
 from elt_assets.orchestration.partitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
@@ -24,17 +27,15 @@ from elt_assets.sync.streams import STREAMS
 WAITING = ("QUEUED", "NOT_STARTED")
 RUNNING = ("STARTING", "STARTED", "CANCELING")
 
-_FINISHED = frozenset(status.value for status in ENDED)
+_FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
 JOB_OF_TABLE = {
-    asset_key(stream, stage).to_user_string(): job_name(stream)
-    for stream in STREAMS.values()
-    for stage in Stage
-} | {asset.name: SIGNIN_JOB for asset in EVENT_ASSETS}
+    table_name(stream, stage): job_name(stream) for stream in STREAMS.values() for stage in Stage
+} | dict.fromkeys(EVENT_TABLES, SIGNIN_JOB)
 """The job that fills each table."""
 STEPS_OF_JOB = {
     **{job_name(stream): {step_name(stream)} for stream in STREAMS.values()},
-    SIGNIN_JOB: {asset.name for asset in EVENT_ASSETS},
+    SIGNIN_JOB: set(EVENT_TABLES),
 }
 """The steps of each job that fills tables."""
 _FILLING = frozenset(JOB_OF_TABLE.values())

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 
 from elt_assets.client.run_descriptions import Run
-from elt_assets.orchestration.dagster_internals import TagConcurrencyLimitsCounter
-from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG, PRIORITY_TAG
+from elt_assets.orchestration.names import LANE_TAG, PRIORITY_TAG
 
 HEARTBEAT_TOLERANCE = 180.0
 """Seconds without a heartbeat, which comes every 30 to 60, before the daemon counts as gone."""
@@ -88,6 +87,9 @@ def explained(
     queued: Sequence[Queued], running: Sequence[Run], limits: Sequence[TagLimit], queue: RunQueue
 ) -> list[Waiting]:
     """Every queued run, in the order in which the daemon considers them."""
+    # Imported here, because nothing else about the queue needs Dagster.
+    from elt_assets.orchestration.dagster_internals import TagConcurrencyLimitsCounter
+
     # One of the daemon's own counters for each limit tells which limit holds a run back.
     started: list[Any] = list(running)
     counters = [(limit, TagConcurrencyLimitsCounter([limit], started)) for limit in limits]

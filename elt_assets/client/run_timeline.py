@@ -16,8 +16,7 @@ from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS, SUMMARY
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.assets.table_specs import asset_key
-from elt_assets.orchestration.jobs.signin_jobs import JOB as SIGNIN_JOB
-from elt_assets.orchestration.jobs.sync_jobs import job_name
+from elt_assets.orchestration.names import SIGNIN_JOB, job_name
 from elt_assets.sync.outcome import (
     Certificate,
     Counts,

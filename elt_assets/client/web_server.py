@@ -12,8 +12,7 @@ from elt_assets.client.graphql import GraphQL, ServerRefused, one_line
 from elt_assets.client.run_descriptions import RUNNING, WAITING, Job, Run
 from elt_assets.client.run_queue import Daemon, Pool, Queued, RunQueue, TagLimit
 from elt_assets.errors import NotFound
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-from elt_assets.orchestration.partitions import PARTITIONS
+from elt_assets.orchestration.names import PARTITIONS, SYNC_ID_TAG
 
 ROOT_RUN_TAG = "dagster/root_run_id"
 """Dagster's tag of a run that repeats another one, as "From failure" does."""
@@ -40,9 +39,9 @@ class Server:
     """
 
     def __init__(self, url: str) -> None:
-        self._graphql = GraphQL(url)
-        self._ask = self._graphql.ask
-        self._url = self._graphql.url
+        graphql = GraphQL(url)
+        self._ask = graphql.ask
+        self._url = graphql.url
 
     def jobs(self) -> list[Job]:
         """Every job that can be started by its name; Dagster's hidden jobs are left out."""
@@ -69,20 +68,29 @@ class Server:
         tags: Mapping[str, str],
     ) -> str:
         """Start a run and return its id."""
-        return self._graphql.call(
-            lambda dagster: dagster.submit_job_execution(
-                job.name,
-                repository_location_name=job.location,
-                repository_name=job.repository,
-                run_config=config,
-                tags=dict(tags),
-                asset_selection=list(job.tables) or None,
-            )
+        answer = self._ask(
+            "Launch",
+            run={
+                "selector": {
+                    "jobName": job.name,
+                    "repositoryName": job.repository,
+                    "repositoryLocationName": job.location,
+                    "assetSelection": [{"path": [table]} for table in job.tables] or None,
+                },
+                "runConfigData": config,
+                "executionMetadata": {
+                    "tags": [{"key": key, "value": value} for key, value in tags.items()]
+                },
+            },
         )
+        return str(answer["launched"]["run"]["id"])
 
     def terminate(self, run_ids: Sequence[str]) -> None:
         """Ask runs to end; what they have committed is kept."""
-        self._graphql.call(lambda dagster: dagster.terminate_runs(list(run_ids)))
+        results = self._ask("Terminate", runs=list(run_ids))["terminateRuns"]["results"]
+        refused = [one["message"] for one in results if "message" in one]
+        if refused:
+            raise ServerRefused(f"{self._url}: {one_line('; '.join(refused))}")
 
     def run(self, run_id: str) -> Run:
         """The run with this id. Raises `NotFound`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from elt_assets.config.settings import Settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.orchestration.names import PARTITIONS
 from elt_assets.sync.workload import Load, in_turn
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 RANGE_LIMIT = 100
 """Integrations in a run that a client starts: enough to make the fixed cost of a run small, few
@@ -24,9 +26,6 @@ storing some hundreds of their events."""
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-
-PARTITIONS = STANDALONE.partitions
-connected_integrations = STANDALONE.integrations
 
 
 def contiguous_ranges(

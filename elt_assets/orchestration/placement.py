@@ -14,9 +14,10 @@ from typing import Any
 import dagster as dg
 
 from elt_assets.errors import InvalidInput
+from elt_assets.orchestration import names
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.service import SyncService
-from elt_assets.sync.streams import STREAMS, USERS, Stream
+from elt_assets.sync.streams import STREAMS, Stream
 
 INSTALLATION_TAG = "elt_assets/installation"
 """Tag of our jobs, and so of their runs: the installation that they belong to."""
@@ -71,15 +72,13 @@ class Placement:
 
     def table(self, stream: Stream, stage: Stage) -> dg.AssetKey:
         """The asset of the table of `stream` that `stage` fills."""
-        names = {Stage.STAGING: stream.staging, Stage.CDC: stream.cdc, Stage.LATEST: stream.latest}
-        return self.key(names[stage])
+        return self.key(names.table_name(stream, stage))
 
     def latest_tables(self) -> list[dg.AssetKey]:
         return [self.table(stream, Stage.LATEST) for stream in self.streams]
 
     def job(self, stream: Stream) -> str:
-        """The sync job: `sync` for users, which every integration offers, else `<stream>_sync`."""
-        return self.name("sync" if stream is USERS else f"{stream.name}_sync")
+        return self.name(names.job_name(stream))
 
     @property
     def resource(self) -> str:
@@ -109,7 +108,7 @@ class Placement:
     @property
     def partitions(self) -> str:
         """The name of the set of partitions in Dagster's instance."""
-        return self.name("connected_integrations")
+        return self.name(names.PARTITIONS)
 
     @property
     def integrations(self) -> dg.DynamicPartitionsDefinition:

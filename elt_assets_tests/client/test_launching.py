@@ -15,9 +15,6 @@ from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
-# It is Dagster's own client that calls so.
-pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")
-
 JOB = Job("sync", "repository", "location")
 RANGES = [["a:1", "a:2"], ["a:4"], ["b:1", "b:2", "b:3"]]
 
@@ -29,14 +26,14 @@ def server(refused_from: int = 99) -> Iterator[tuple[Server, Callable[[], list[d
     def answer(asked: Asked) -> Reply:
         if asked.number >= refused_from:
             refusal = {"__typename": "PythonError", "message": "the disk is full"}
-            return as_json({"data": {"launchPipelineExecution": refusal}})
-        run = {"__typename": "LaunchRunSuccess", "run": {"runId": f"run-{asked.number}"}}
-        return as_json({"data": {"launchPipelineExecution": run}})
+            return as_json({"data": {"launched": refusal}})
+        run = {"__typename": "LaunchRunSuccess", "run": {"id": f"run-{asked.number}"}}
+        return as_json({"data": {"launched": run}})
 
     with Provider(answer) as provider:
 
         def tags() -> list[dict[str, str]]:
-            asked = (json.loads(one.body)["variables"]["executionParams"] for one in provider.asked)
+            asked = (json.loads(one.body)["variables"]["run"] for one in provider.asked)
             return [
                 {tag["key"]: tag["value"] for tag in one["executionMetadata"]["tags"]}
                 for one in asked

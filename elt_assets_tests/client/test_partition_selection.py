@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -36,7 +37,7 @@ def test_an_integration_is_stale_after_a_long_time_or_without_any_sync() -> None
 
 def dagster(asked: Asked) -> Reply:
     """A server with four partitions of one organization and one of another."""
-    if b"PartitionStatuses" in asked.body:
+    if json.loads(asked.body)["operationName"] == "PartitionStatuses":
         table: object = {
             "assetPartitionStatuses": {
                 "materializedPartitions": ["a:1", "a:2", "a:3", "b:1"],

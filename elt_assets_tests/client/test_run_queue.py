@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from elt_assets.client.run_descriptions import Run
@@ -133,7 +135,7 @@ def test_limits_and_queued_runs_are_read_from_the_server() -> None:
     }
 
     def answer(asked: Asked) -> Reply:
-        if b"Limits" in asked.body:
+        if json.loads(asked.body)["operationName"] == "Limits":
             return as_json(
                 {"data": {"instance": {"runQueueConfig": {"tagConcurrencyLimitsYaml": limits}}}}
             )

@@ -23,7 +23,7 @@ class Dagster:
     load_error: str | None = None
 
     def __call__(self, asked: Asked) -> Reply:
-        if "Locations" in json.loads(asked.body)["query"]:
+        if json.loads(asked.body)["operationName"] == "Locations":
             return as_json({"data": self._locations()})
         return as_json({"data": self._queue()})
 

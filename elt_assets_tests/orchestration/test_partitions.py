@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.names import PARTITIONS
 from elt_assets.orchestration.partitions import (
-    PARTITIONS,
     add_partition_keys,
     contiguous_ranges,
     partition_tags,

@@ -24,10 +24,9 @@ from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.instance.opening import open_instance
+from elt_assets.orchestration.names import PARTITIONS
 from elt_assets.orchestration.partitions import (
-    PARTITIONS,
     add_partition_keys,
-    connected_integrations,
     partition_tags,
 )
 from elt_assets.orchestration.placement import STANDALONE
@@ -181,7 +180,7 @@ class Fleet:
         found = self.instance.get_status_by_partition(
             asset_key(stream, stage),
             self.instance.get_dynamic_partitions(PARTITIONS),
-            connected_integrations,
+            STANDALONE.integrations,
         )
         return {key: status.name for key, status in (found or {}).items() if status}
 

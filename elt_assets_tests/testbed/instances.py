@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 
 from elt_assets.config.settings import Settings
 from elt_assets.orchestration.instance import opening
-from elt_assets.orchestration.partitions import PARTITIONS
+from elt_assets.orchestration.names import PARTITIONS
 
 _DATABASES = "*/**/*.db"
 

@@ -14,7 +14,7 @@ import dagster as dg
 
 from elt_assets.orchestration.alerts.issues import Issue, OpenIssues
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS
-from elt_assets.orchestration.jobs.signin_jobs import JOB
+from elt_assets.orchestration.names import SIGNIN_JOB
 from elt_assets.orchestration.partitions import PARTITION_TAG
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.admin.fleet_state import cause_of
@@ -36,7 +36,7 @@ def signin_issues(
     undecided = set(known)
     found = []
     runs = instance.get_runs(
-        dg.RunsFilter(job_name=at.name(JOB), tags=dict(at.tags)), limit=_NEWEST
+        dg.RunsFilter(job_name=at.name(SIGNIN_JOB), tags=dict(at.tags)), limit=_NEWEST
     )
     every = frozenset(at.key(asset.name) for asset in EVENT_ASSETS)
     by_day = sorted(runs, key=_day)  # stable: each day's newest run stays first

@@ -7,7 +7,6 @@ It translates a run (partition keys, selected tables, tags) into calls of the en
 # ruff: noqa: I002
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from typing import TypeVar
 
 import dagster as dg
@@ -15,14 +14,17 @@ from pydantic import Field
 
 from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef, checked_name
+from elt_assets.orchestration import names
 from elt_assets.orchestration.assets.live_progress import LiveProgress, reporter
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, run_time
 from elt_assets.orchestration.assets.run_report import RunReport, RunWork
 from elt_assets.orchestration.assets.step_retries import ended_by_interruption
 from elt_assets.orchestration.assets.table_specs import table_specs
+from elt_assets.orchestration.mode_choice import ModeChoice
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.orchestration.resources import NO_LISTENER, RunListener
-from elt_assets.sync.outcome import Mode, Outcome, Stage, Status, SyncProgress
+from elt_assets.sync.outcome import Outcome, Stage, Status, SyncProgress
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
 from elt_assets.sync.sync_request import RunControl
@@ -30,8 +32,6 @@ from elt_assets.sync.workload import in_turn, loads
 from elt_assets.telemetry import tracing
 
 T = TypeVar("T")
-
-SYNC_ID_TAG = "elt_assets/sync_id"
 
 # A range of any length is one run: `dagster asset materialize --partition-range` requires it,
 # and the daemon then turns a backfill into one run for each contiguous range.
@@ -41,19 +41,6 @@ RANGES = dg.BackfillPolicy.single_run()
 TRANSIENT = dg.RetryPolicy(
     max_retries=2, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-
-
-class ModeChoice(StrEnum):
-    """How much of each integration a run reads."""
-
-    configured = "configured"
-    full = Mode.FULL.value
-    incremental = Mode.INCREMENTAL.value
-
-    @property
-    def mode(self) -> Mode | None:
-        """The mode for the engine; None leaves it to each integration's configuration."""
-        return None if self is ModeChoice.configured else Mode(self.value)
 
 
 class SyncConfig(dg.Config):
@@ -93,7 +80,7 @@ class SyncConfig(dg.Config):
 
 def step_name(stream: Stream, at: Placement = STANDALONE) -> str:
     """The name of the step behind a stream's assets, as in run configuration."""
-    return at.step(f"sync_{stream.name}")
+    return at.step(names.step_name(stream))
 
 
 def stream_assets(

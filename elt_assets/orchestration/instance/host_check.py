@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
+from elt_assets.orchestration.names import LANE_TAG
 from elt_assets.orchestration.placement import INSTALLATION_TAG
 
 

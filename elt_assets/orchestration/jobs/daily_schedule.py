@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_job
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import (
     RangeLimits,
     RangePlan,

@@ -13,10 +13,9 @@ from elt_assets.orchestration.assets.signin.signin_guard import guards
 from elt_assets.orchestration.assets.signin.signin_specs import API_EVENTS, EVENT_ASSETS
 from elt_assets.orchestration.day_partitions import event_days, has_day, yesterday
 from elt_assets.orchestration.jobs.sync_jobs import Job, Urgency
+from elt_assets.orchestration.names import SIGNIN_JOB
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.signin_events.pipeline import EventPipeline
-
-JOB = "load_signin_events"
 
 SIDE_BY_SIDE: Mapping[str, Any] = {"execution": {"config": {"side_by_side": True}}}
 """Run configuration in which both extracts run at the same time."""
@@ -41,7 +40,7 @@ def event_job(at: Placement = STANDALONE) -> Job:
     """The job that loads a day."""
     keys = [at.key(asset.name) for asset in EVENT_ASSETS]
     return dg.define_asset_job(
-        at.name(JOB),
+        at.name(SIGNIN_JOB),
         # The selection has only the blocking checks. The others would be planned with every run and
         # skipped, which would hide the results of the daily checks.
         selection=dg.AssetSelection.assets(*keys).without_checks()

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import dagster as dg
 
 from elt_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
+from elt_assets.orchestration.names import PRIORITY_TAG
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import Stream
@@ -34,11 +35,6 @@ QUIET_CONSOLE = {"console": {"config": {"log_level": "CRITICAL"}}}
 """Loggers of runs inside a command: by default Dagster prints every event to standard error, where
 the command shows progress. All events are stored in the instance."""
 
-LANE_TAG = "elt_assets/lane"
-"""Run tag: runs of one lane run one after the other (`tag_concurrency_limits` in dagster.yaml)."""
-
-PRIORITY_TAG = "dagster/priority"
-
 WORKER_TAG = "elt_assets/worker"
 """Run tag: the worker that carries out the run. Dagster checks such runs, and another worker
 continues a run whose worker is gone."""
@@ -60,11 +56,6 @@ class Urgency(IntEnum):
     def tags(self) -> dict[str, str]:
         """The run tag for Dagster's queue."""
         return {PRIORITY_TAG: str(int(self))}
-
-
-def job_name(stream: Stream) -> str:
-    """The sync job of the stand-alone installation."""
-    return STANDALONE.job(stream)
 
 
 # Each stream has a job, because a run is planned for every asset and partition in it: in a common

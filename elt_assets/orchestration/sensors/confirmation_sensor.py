@@ -13,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, ModeChoice, step_name
+from elt_assets.orchestration.assets.stream_assets import step_name
 from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_jobs
+from elt_assets.orchestration.mode_choice import ModeChoice
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import RangeLimits, RangePlan, partition_tags
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import SyncService

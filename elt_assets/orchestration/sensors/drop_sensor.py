@@ -11,8 +11,8 @@ import msgspec
 
 from elt_assets.connectors.files.drop_watch import Drop, complete_drop
 from elt_assets.errors import RetryableError
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import SyncService

@@ -14,15 +14,9 @@ import msgspec
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, HANDED_ON_TAG, RUN_BUDGET_TAG
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, sync_id_of
-from elt_assets.orchestration.jobs.sync_jobs import (
-    ENDED,
-    NOT_ENDED,
-    PRIORITY_TAG,
-    WORKER_TAG,
-    Urgency,
-    sync_jobs,
-)
+from elt_assets.orchestration.assets.stream_assets import sync_id_of
+from elt_assets.orchestration.jobs.sync_jobs import ENDED, NOT_ENDED, WORKER_TAG, Urgency, sync_jobs
+from elt_assets.orchestration.names import PRIORITY_TAG, SYNC_ID_TAG
 from elt_assets.orchestration.partitions import (
     RangeLimits,
     RangePlan,

@@ -9,7 +9,7 @@ import pytest
 
 from elt_assets.orchestration.alerts.issues import Issue, changes_since, grouped, reported_after
 from elt_assets.orchestration.alerts.signin_issues import signin_issues
-from elt_assets.orchestration.jobs.signin_jobs import JOB
+from elt_assets.orchestration.names import SIGNIN_JOB
 from elt_assets.orchestration.partitions import PARTITION_TAG
 from elt_assets.orchestration.placement import STANDALONE
 
@@ -38,7 +38,7 @@ class Days:
             if error is not None:
                 raise dg.Failure(error, allow_retries=False)
 
-        @dg.job(name=JOB, tags=STANDALONE.tags)
+        @dg.job(name=SIGNIN_JOB, tags=STANDALONE.tags)
         def job() -> None:
             step()
 
@@ -51,7 +51,7 @@ class Days:
         self.instance.delete_run(run.run_id)
         self.instance.add_run(
             dg.DagsterRun(
-                JOB,
+                SIGNIN_JOB,
                 run.run_id,
                 status=status or run.status,
                 tags=run.tags,

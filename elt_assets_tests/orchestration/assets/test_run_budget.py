@@ -13,7 +13,7 @@ from elt_assets.orchestration.assets.run_budget import (
     RunTime,
     budget_of,
 )
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.sync.outcome import Stage
 from elt_assets_tests.testbed.fleet import Fleet
 

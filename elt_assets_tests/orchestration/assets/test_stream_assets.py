@@ -11,9 +11,10 @@ import dagster as dg
 import pytest
 
 from elt_assets.definitions import assembled
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, SyncConfig
+from elt_assets.orchestration.assets.stream_assets import SyncConfig
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.instance.opening import dagster_home
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.resources import RunListener

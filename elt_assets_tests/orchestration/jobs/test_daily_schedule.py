@@ -9,8 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.jobs.daily_schedule import daily_requests, daily_sync
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import (
     PARTITION_TAG,
     RANGE_END_TAG,

@@ -12,8 +12,8 @@ import pytest
 
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import checked_name
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-from elt_assets.orchestration.partitions import PARTITIONS, RANGE_END_TAG, RangePlan
+from elt_assets.orchestration.names import PARTITIONS, SYNC_ID_TAG
+from elt_assets.orchestration.partitions import RANGE_END_TAG, RangePlan
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.confirmation_sensor import (
     confirmation_requests,

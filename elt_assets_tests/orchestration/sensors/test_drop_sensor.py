@@ -11,7 +11,7 @@ import pytest
 
 from elt_assets.connectors.files.drop_watch import complete_drop
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import PARTITION_TAG, add_partition_keys
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.drop_sensor import Seen, news

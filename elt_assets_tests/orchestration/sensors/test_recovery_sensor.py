@@ -12,9 +12,8 @@ import pytest
 from elt_assets.errors import ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.names import PARTITIONS, SYNC_ID_TAG
 from elt_assets.orchestration.partitions import (
-    PARTITIONS,
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,

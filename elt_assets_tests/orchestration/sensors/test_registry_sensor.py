@@ -8,14 +8,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from elt_assets.orchestration.names import PARTITIONS
 from elt_assets.orchestration.partitions import (
     PARTITION_TAG,
-    PARTITIONS,
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,
     RangePlan,
-    connected_integrations,
     partition_tags,
 )
 from elt_assets.orchestration.placement import STANDALONE
@@ -193,4 +192,4 @@ def test_every_stream_that_a_new_integration_offers_gets_its_first_sync(
 
 
 def test_the_sensor_names_the_partitions_of_the_assets() -> None:
-    assert connected_integrations.name == PARTITIONS
+    assert STANDALONE.integrations.name == PARTITIONS

@@ -99,7 +99,7 @@ def report(name: str, launched: list[Launched], what: str, as_json: bool) -> Non
 def warn_without_lanes(server: Server, parallel: int | None) -> None:
     """Warn if the server's dagster.yaml does not limit the runs of a lane."""
     from elt_assets.client.run_queue import is_lane_limit
-    from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
+    from elt_assets.orchestration.names import LANE_TAG
 
     if parallel and not any(map(is_lane_limit, server.tag_limits())):
         note(
@@ -194,8 +194,9 @@ def _backfill(
     from elt_assets.cli.commands.sync import new_sync_id
     from elt_assets.client.launching import Lanes, Launch, launch_ranges
     from elt_assets.client.partition_selection import chosen
-    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
-    from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name
+    from elt_assets.orchestration.assets.stream_assets import step_name
+    from elt_assets.orchestration.jobs.sync_jobs import Urgency
+    from elt_assets.orchestration.names import SYNC_ID_TAG, job_name
     from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     keys = server.partition_keys()

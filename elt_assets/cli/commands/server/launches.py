@@ -26,8 +26,8 @@ def launch_sync(
     """Start one run for each of `ranges`, all under one sync id; the ranges cover `wanted`."""
     from elt_assets.cli.commands.sync import new_sync_id
     from elt_assets.client.launching import launch_ranges
-    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
     from elt_assets.orchestration.jobs.sync_jobs import Urgency
+    from elt_assets.orchestration.names import SYNC_ID_TAG
 
     sync_id = sync_id or new_sync_id()
     launch = msgspec.structs.replace(

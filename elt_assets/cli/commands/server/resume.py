@@ -100,7 +100,7 @@ def _continued(
     """Launch the unsettled tasks of one sync, except those that another run works on."""
     from elt_assets.client.launching import Launch
     from elt_assets.client.run_timeline import Task, left_over
-    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+    from elt_assets.orchestration.names import SIGNIN_JOB
     from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     launched: list[dict[str, Any]] = []
@@ -121,7 +121,7 @@ def _continued(
         )
         ranges = (
             [[day] for day in sorted(wanted)]
-            if job == DAYS
+            if job == SIGNIN_JOB
             else contiguous_ranges(keys, wanted, RANGE_LIMIT, carried=settled)
         )
         launched += launch_sync(server, launch, wanted, ranges, sync_id=last.sync_id)["runs"]

@@ -81,7 +81,7 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
     from elt_assets.cli.commands.server.launches import launch_sync, report_start
     from elt_assets.client.launching import Launch
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
-    from elt_assets.orchestration.jobs.sync_jobs import job_name
+    from elt_assets.orchestration.names import job_name
     from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     given = pairs(arguments)
@@ -221,7 +221,7 @@ def queues(url: str, as_json: bool) -> None:
 def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
     """Return Dagster's filter, the limit, and the organization, which Dagster cannot filter by."""
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, pairs, typed
-    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+    from elt_assets.orchestration.names import SYNC_ID_TAG
 
     given = pairs(filters)
     only: dict[str, Any] = {}

@@ -46,9 +46,8 @@ def signin_events(
     from elt_assets.cli.commands.sync import new_sync_id
     from elt_assets.client.launching import Lanes, Launch, launch_ranges
     from elt_assets.orchestration.assets.signin.signin_specs import SUMMARY
-    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-    from elt_assets.orchestration.jobs.signin_jobs import JOB
     from elt_assets.orchestration.jobs.sync_jobs import Urgency
+    from elt_assets.orchestration.names import SIGNIN_JOB, SYNC_ID_TAG
 
     if failed:
         found = _days(server.failed_days(SUMMARY.key.path))
@@ -62,7 +61,7 @@ def signin_events(
         return
     name = name or new_sync_id("backfill")
     launch = Launch(
-        job=server.job(JOB),
+        job=server.job(SIGNIN_JOB),
         tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
         lanes=Lanes(name, parallel),
         to_go_on="name the remaining days with --from and --to",

@@ -33,13 +33,15 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
 def watch(name: str, url: str, as_json: bool) -> int:
     """Follow a run, or every run of a sync, until it ends; then show what failed, and why."""
     from elt_assets.client.run_timeline import RunTimeline, Task, left_over
-    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+    from elt_assets.orchestration.names import SIGNIN_JOB
 
     server = server_at(url)
     runs = server.runs_of(name)
     keys = server.partition_keys()
     timelines = [RunTimeline(run, run.integrations(keys)) for run in runs]
-    syncs = sum(len(timeline.tasks) for timeline in timelines if DAYS not in timeline.run.jobs)
+    syncs = sum(
+        len(timeline.tasks) for timeline in timelines if SIGNIN_JOB not in timeline.run.jobs
+    )
     with display(syncs) as shown:
         _follow(server, timelines, shown)
     settled = [outcome for timeline in timelines for outcome in timeline.settled.values()]
@@ -67,7 +69,7 @@ def watch(name: str, url: str, as_json: bool) -> int:
 
 def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> None:
     """Poll until every run has ended, less often while nothing happens."""
-    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+    from elt_assets.orchestration.names import SIGNIN_JOB
 
     places: dict[str, str | None] = {}
     queued: set[str] = set()
@@ -90,7 +92,7 @@ def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> Non
                     shown.progress(news)
             if timeline.run.finished:
                 going.remove(timeline)
-                if DAYS in timeline.run.jobs:
+                if SIGNIN_JOB in timeline.run.jobs:
                     note(_days_over(timelines))
             elif timeline.run.status == "QUEUED" and run_id not in queued:
                 queued.add(run_id)

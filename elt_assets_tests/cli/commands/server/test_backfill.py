@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from elt_assets.cli.main import Invocation, run
-from elt_assets.orchestration.partitions import PARTITIONS
+from elt_assets.orchestration.names import PARTITIONS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 # It is Dagster's own client that calls so.
@@ -54,9 +54,9 @@ def dagster(
                         ],
                     },
                     "instance": {"runQueueConfig": {"tagConcurrencyLimitsYaml": limits}},
-                    "launchPipelineExecution": {
+                    "launched": {
                         "__typename": "LaunchRunSuccess",
-                        "run": {"runId": f"run-{asked.number}"},
+                        "run": {"id": f"run-{asked.number}"},
                     },
                 }
             }
@@ -68,8 +68,8 @@ def dagster(
             found = []
             for asked in server.asked:
                 variables = json.loads(asked.body).get("variables") or {}
-                if "executionParams" in variables:
-                    parameters = variables["executionParams"]
+                if "selector" in variables.get("run", {}):
+                    parameters = variables["run"]
                     tags = parameters["executionMetadata"]["tags"]
                     found.append(
                         {"config": parameters["runConfigData"]}

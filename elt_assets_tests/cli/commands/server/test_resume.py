@@ -15,9 +15,9 @@ import urllib3
 from elt_assets.cli.main import Invocation, run
 from elt_assets.orchestration.assets.quarantine_details import launchpad, ready_made
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.instance.proxy_user import PROXY_USER_TAG
+from elt_assets.orchestration.names import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS

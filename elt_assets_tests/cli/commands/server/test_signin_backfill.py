@@ -33,9 +33,9 @@ def answer(asked: Asked) -> Reply:
                 },
                 "repositoriesOrError": {"__typename": "RepositoryConnection", "nodes": nodes},
                 "instance": {"runQueueConfig": {"tagConcurrencyLimitsYaml": None}},
-                "launchPipelineExecution": {
+                "launched": {
                     "__typename": "LaunchRunSuccess",
-                    "run": {"runId": f"run-{asked.number}"},
+                    "run": {"id": f"run-{asked.number}"},
                 },
             }
         }
@@ -57,8 +57,8 @@ def launches(server: Provider) -> list[dict[str, str]]:
     found = []
     for asked in server.asked:
         variables: dict[str, Any] = json.loads(asked.body).get("variables") or {}
-        if "executionParams" in variables:
-            tags = variables["executionParams"]["executionMetadata"]["tags"]
+        if "selector" in variables.get("run", {}):
+            tags = variables["run"]["executionMetadata"]["tags"]
             found.append({tag["key"]: tag["value"] for tag in tags})
     return found
 
