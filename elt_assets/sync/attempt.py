@@ -23,9 +23,9 @@ from elt_assets.sync.detect.detection_step import DetectionStep
 from elt_assets.sync.extract import page_reuse
 from elt_assets.sync.extract.certificate import shifted_pages
 from elt_assets.sync.extract.checkpoints import ExtractionState, extraction_state, repeated_keys
-from elt_assets.sync.extract.extraction import Extraction
+from elt_assets.sync.extract.extraction import Extraction, LateOpening
 from elt_assets.sync.extract.page_meter import PageMeter
-from elt_assets.sync.extract.page_reuse import PreviousExtraction
+from elt_assets.sync.extract.page_reuse import KnownBatch, PreviousExtraction
 from elt_assets.sync.extract.stored_source import StoredSource
 from elt_assets.sync.extract.sync_mode import SyncMode, choose_sync_mode, watermark
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
@@ -57,6 +57,8 @@ class Attempt:
     before: Version = field(default_factory=Version)
     """The latest table's version when this attempt got the file."""
     previous: PreviousExtraction | None = None
+    only_batch: KnownBatch | None = None
+    """The batch of an extraction that has only this one, landed by this attempt."""
     state: ExtractionState | None = None
     certificate: Certificate = field(default_factory=Certificate)
     resumed_batches: int = 0
@@ -75,10 +77,9 @@ class Attempt:
         """Bring the stream up to date and return the outcome. Raises any error that prevents it."""
         request, engine, key = self.request, self.engine, self.request.key
         self.meter.at("open")
-        # The lock of the warehouse file is taken first: only its holder syncs the integration,
-        # and extractions begin in the order in which they get the lock.
-        with engine.warehouses.open(key.ref) as warehouse:
-            prepare_warehouse(warehouse, key)
+        # The lease of the warehouse is taken first: only its holder syncs the integration, and
+        # extractions begin in the order in which they get the lease.
+        with engine.warehouses.open(key.ref, later=True) as warehouse:
             row = self._open(warehouse)
             if row.status.settled:
                 return recorded_outcome(row)
@@ -92,9 +93,14 @@ class Attempt:
             self.before = versions.current(engine.database, key)
             if self.before.ordinal > row.ordinal:
                 return self._supersede()
+            late = self._late_opening(warehouse, integration, row)
+            if late is None:
+                self._attach(warehouse)
             logger.info("sync begun", attempt=row.attempts)
             with _stage("extract"):
-                self._extract(warehouse, integration, row)
+                self._extract(warehouse, integration, row, late)
+            if self.detected is not None:
+                return self._apply_repeated(warehouse, integration, row, self.detected)
             if request.until is Stage.STAGING:
                 return self.outcome(Status.EXTRACTING)
             return self._detect_and_apply(warehouse, integration, row)
@@ -163,6 +169,49 @@ class Attempt:
         self.requests += row.counts.requests
         return row
 
+    def _late_opening(
+        self, warehouse: Warehouse, integration: Integration, row: SyncRow
+    ) -> LateOpening | None:
+        """How the extraction attaches the warehouse if it can begin without it; None otherwise.
+
+        It can while the warehouse has nothing of this sync, and nothing at all or a memo that says
+        what must be known of the sync before.
+        """
+        request = self.request
+        first = row.attempts == 1 and self.again_of is None and request.mode is not Mode.FULL
+        if warehouse.attached or not first:
+            return None
+        stream = request.key.stream.name
+        self.previous = page_reuse.of_memo(
+            warehouse.memos, stream, self.before, integration.fingerprint
+        )
+        if self.previous is None and self.engine.warehouses.exists(request.key.ref):
+            return None
+        return LateOpening(
+            attach=partial(self._attach, warehouse),
+            repeats=partial(self._repeats, warehouse, integration),
+        )
+
+    def _attach(self, warehouse: Warehouse) -> None:
+        if not warehouse.attached:
+            warehouse.attach()
+        # What is written from now on makes it untrue.
+        warehouse.memos.pop(self.request.key.stream.name, None)
+        prepare_warehouse(warehouse, self.request.key)
+
+    def _repeats(
+        self, warehouse: Warehouse, integration: Integration, state: ExtractionState
+    ) -> bool:
+        """Whether the extraction has the records that the latest table was made from."""
+        if self.request.until is not Stage.LATEST or state.certificate is None:
+            return False
+        started = time.perf_counter()
+        step = self._detection(warehouse, integration, state, state.certificate)
+        if step.reused(self.before) is not None:
+            self.detected = step
+        self.seconds["detect"] += time.perf_counter() - started
+        return self.detected is not None
+
     def _supersede(self) -> Outcome:
         key = self.request.key
         with self.engine.database.transaction(key.ref.partition_key) as transaction:
@@ -170,7 +219,13 @@ class Attempt:
             ledger.settle(transaction, key, outcome)
         return outcome
 
-    def _extract(self, warehouse: Warehouse, integration: Integration, row: SyncRow) -> None:
+    def _extract(
+        self,
+        warehouse: Warehouse,
+        integration: Integration,
+        row: SyncRow,
+        late: LateOpening | None,
+    ) -> None:
         extraction = Extraction(
             warehouse=warehouse,
             request=self.request,
@@ -186,6 +241,7 @@ class Attempt:
             meter=self.meter,
             budget=self.engine.budget,
             may_grow=self.again_of is None,
+            late=late,
         )
         try:
             self.state, self.certificate = extraction.run()
@@ -199,6 +255,7 @@ class Attempt:
                 self.opened_source.close()
             self.resumed_batches = extraction.resumed_batches
             self.requests += extraction.requests
+            self.only_batch = extraction.only_batch
         self.reached = Stage.STAGING
         problem = delete_guard.too_many_rejected(
             self.state.fetched, self.state.rejected, self.engine.safeguards_of(integration)
@@ -214,7 +271,7 @@ class Attempt:
         chosen = choose_sync_mode(
             request.mode, self.opened_source.incremental, self.before, now(), integration.updated_at
         )
-        if chosen.mode is Mode.FULL and self.before.version:
+        if chosen.mode is Mode.FULL and self.before.version and warehouse.attached:
             return replace(chosen, confirming=has_missing(warehouse, request.key.stream))
         return chosen
 
@@ -269,56 +326,97 @@ class Attempt:
                 detected, base = self._detect(warehouse, integration)
             if self.request.until is Stage.CDC:
                 return self.outcome(Status.EXTRACTING)
-            started = time.perf_counter()
-            application = Application(
-                database=self.engine.database,
-                warehouse=warehouse,
-                key=self.request.key,
-                row=row,
-                base=base,
-                counts=self.outcome(Status.APPLIED).counts,
-                delete_mode=self.engine.safeguards_of(integration).delete_mode,
-                reading=Reading(
-                    watermark=self._watermark(row, detected),
-                    full_at=_full_at(row, base, detected),
-                    mark=self._mark(base, detected),
-                ),
-            )
-            self.meter.at("apply")
             try:
-                with _stage("apply"):
-                    return application.run(
-                        partial(self._settled, base=base, started=started),
-                        also=partial(self._end_rejections, detected.ended_rejections),
-                    )
-            except Superseded:
-                return self._supersede()
+                outcome = self._apply(warehouse, integration, row, detected, base)
             except VersionMoved:
                 continue
+            self._remember(warehouse, integration, outcome)
+            return outcome
         raise RetryableError(
             "the latest table kept changing under this sync; it continues when tried again"
+        )
+
+    def _apply_repeated(
+        self, warehouse: Warehouse, integration: Integration, row: SyncRow, detected: DetectionStep
+    ) -> Outcome:
+        """Settle a sync whose records are those of the sync before. Writes no warehouse."""
+        self.reached = Stage.CDC
+        try:
+            return self._apply(warehouse, integration, row, detected, self.before, repeats=True)
+        except VersionMoved:
+            raise RetryableError(
+                "the latest table changed under this sync; it continues when tried again"
+            ) from None
+
+    def _apply(
+        self,
+        warehouse: Warehouse,
+        integration: Integration,
+        row: SyncRow,
+        detected: DetectionStep,
+        base: Version,
+        *,
+        repeats: bool = False,
+    ) -> Outcome:
+        started = time.perf_counter()
+        application = Application(
+            database=self.engine.database,
+            warehouse=warehouse,
+            key=self.request.key,
+            row=row,
+            base=base,
+            counts=self.outcome(Status.APPLIED).counts,
+            delete_mode=self.engine.safeguards_of(integration).delete_mode,
+            reading=Reading(
+                watermark=self._watermark(row, detected),
+                full_at=_full_at(row, base, detected),
+                mark=self._mark(base, detected),
+            ),
+            repeats=repeats,
+        )
+        self.meter.at("apply")
+        version = None if repeats else base.version + 1
+        try:
+            with _stage("apply"):
+                return application.run(
+                    partial(self._settled, version=version, started=started),
+                    also=partial(self._end_rejections, detected.ended_rejections),
+                )
+        except Superseded:
+            return self._supersede()
+
+    def _remember(self, warehouse: Warehouse, integration: Integration, outcome: Outcome) -> None:
+        """Write a memo, with which the next sync can see without the warehouse that it repeats.
+
+        Only of an extraction of one batch: the checkpoints of a larger one are worth the warehouse.
+        """
+        plain = (
+            outcome.status in (Status.APPLIED, Status.UNCHANGED)
+            and outcome.mode is Mode.FULL
+            and outcome.certificate.complete
+            and page_reuse.settled_plainly(outcome.counts)
+            and not (outcome.counts.rejected or outcome.counts.unreadable_times)
+        )
+        if self.only_batch is None or outcome.version is None or not plain:
+            return
+        warehouse.memos[outcome.stream] = page_reuse.memo(
+            PreviousExtraction(
+                sync_id=outcome.sync_id,
+                version=outcome.version,
+                fingerprint=integration.fingerprint,
+                whole=True,
+                marked=True,
+                batches={0: self.only_batch},
+            )
         )
 
     def _detect(
         self, warehouse: Warehouse, integration: Integration
     ) -> tuple[DetectionStep, Version]:
-        started, engine = time.perf_counter(), self.engine
+        started = time.perf_counter()
         if self.state is None:
             raise AssertionError("detection follows extraction")
-        step = self.detected = DetectionStep(
-            database=engine.database,
-            warehouse=warehouse,
-            key=self.request.key,
-            sync_id=self.request.sync_id,
-            extracted=self.state,
-            certificate=self.certificate,
-            safeguards=engine.safeguards_of(integration),
-            previous=partial(self._previous, warehouse),
-            open_source=partial(self._source, integration),
-            confirm_after=engine.confirm_after,
-            mapped_again=self.again_of,
-            show_values=engine.show_values,
-        )
+        step = self.detected = self._detection(warehouse, integration, self.state, self.certificate)
         try:
             base = step.run()
         finally:
@@ -327,11 +425,34 @@ class Attempt:
         self.seconds["detect"] += time.perf_counter() - started
         return step, base
 
+    def _detection(
+        self,
+        warehouse: Warehouse,
+        integration: Integration,
+        extracted: ExtractionState,
+        certificate: Certificate,
+    ) -> DetectionStep:
+        engine = self.engine
+        return DetectionStep(
+            database=engine.database,
+            warehouse=warehouse,
+            key=self.request.key,
+            sync_id=self.request.sync_id,
+            extracted=extracted,
+            certificate=certificate,
+            safeguards=engine.safeguards_of(integration),
+            previous=partial(self._previous, warehouse),
+            open_source=partial(self._source, integration),
+            confirm_after=engine.confirm_after,
+            mapped_again=self.again_of,
+            show_values=engine.show_values,
+        )
+
     def _previous(self, warehouse: Warehouse) -> PreviousExtraction | None:
         """The extraction whose pages this one may reuse; a requested full sync reuses none."""
         if self.request.mode is Mode.FULL or self.again_of is not None:
             return None
-        if self.previous is None:
+        if self.previous is None and warehouse.attached:
             stream = self.request.key.stream.name
             self.previous = page_reuse.previous_extraction(warehouse, stream, self.before)
         return self.previous
@@ -368,9 +489,9 @@ class Attempt:
             fetched = ledger.find(self.engine.database, self.request.key, fetched.again_of)
         return fetched
 
-    def _settled(self, latest_after: int, base: Version, started: float) -> Outcome:
+    def _settled(self, latest_after: int, version: int | None, started: float) -> Outcome:
         self.latest_after = latest_after
-        self.version = base.version + 1
+        self.version = version
         self.seconds["apply"] += time.perf_counter() - started
         outcome = self.outcome(Status.APPLIED)
         return msgspec.structs.replace(

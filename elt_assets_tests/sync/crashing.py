@@ -80,10 +80,21 @@ def watched_warehouses(warehouses: Warehouses, boundaries: Boundaries) -> Wareho
     plain = warehouses.open
 
     @contextmanager
-    def opened(ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
-        with plain(ref, read_only=read_only) as warehouse:
-            watched: Any = _WatchedConnection(warehouse.connection, boundaries)
-            warehouse.connection = watched
+    def opened(ref: IntegrationRef, **options: bool) -> Iterator[Warehouse]:
+        with plain(ref, **options) as warehouse:
+            plain_attach = warehouse.attach
+
+            def watch() -> None:
+                watched: Any = _WatchedConnection(warehouse.connection, boundaries)
+                warehouse.connection = watched
+
+            def attach() -> None:
+                plain_attach()
+                watch()
+
+            warehouse.attach = attach  # type: ignore[method-assign]
+            if warehouse.attached:
+                watch()
             yield warehouse
 
     warehouses.open = opened  # type: ignore[method-assign]

@@ -29,10 +29,12 @@ def test_a_sync_that_waited_for_the_file_finds_that_its_integration_is_gone(
     company.connect(world=World(people(5)))
     plain = company.platform.warehouses.open
 
-    def open_after_the_removal(ref: IntegrationRef) -> AbstractContextManager[Warehouse]:
+    def open_after_the_removal(
+        ref: IntegrationRef, **options: bool
+    ) -> AbstractContextManager[Warehouse]:
         with company.platform.database.transaction() as transaction:
             registry.remove(transaction, ref)
-        return plain(ref)
+        return plain(ref, **options)
 
     monkeypatch.setattr(company.platform.warehouses, "open", open_after_the_removal)
     outcome = company.sync()

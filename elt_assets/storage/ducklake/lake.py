@@ -108,7 +108,10 @@ class LakeWarehouses(Warehouses):
         self._making = threading.Lock()
 
     @contextmanager
-    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+    def open(
+        self, ref: IntegrationRef, *, read_only: bool = False, later: bool = False
+    ) -> Iterator[Warehouse]:
+        """See `Warehouses`; `later` changes nothing."""
         self._catalog.prepare(self._layout)
         with (
             self._catalog.leased(ref, read_only=read_only) as lease,

@@ -48,7 +48,9 @@ class LakeWarehouse(Warehouse):
         catalog: LakeCatalog,
         layout: WarehouseLayout,
     ) -> None:
-        super().__init__(connection, instance.prepared, fencing_token=lease.epoch)
+        super().__init__(fencing_token=lease.epoch)
+        self.connection = connection
+        self.prepared = instance.prepared
         self._lease = lease
         self._catalog = catalog
         self._records = {table.name for table in layout.tables if table.records}

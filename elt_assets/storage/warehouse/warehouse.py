@@ -101,17 +101,16 @@ class Warehouse(ABC):
     any DuckDB; the integration's tables are written only by the methods of this class.
     """
 
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        prepared: PreparedQueries,
-        fencing_token: int = 0,
-    ) -> None:
+    connection: duckdb.DuckDBPyConnection
+    prepared: PreparedQueries
+    attached: bool = True
+    """Whether the tables can be used; `connection` and `prepared` exist only then."""
+
+    def __init__(self, fencing_token: int = 0) -> None:
         """`fencing_token` rises with every holder; 0 if a lock ends only with its process."""
-        self.connection = connection
-        self.prepared = prepared
         self.fencing_token = fencing_token
-        self.attached = True
+        self.memos: dict[str, bytes] = {}
+        """JSON that the store keeps while nothing else writes to these tables, by name."""
 
     def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
         """Run a query, or a statement on temporary tables."""
@@ -197,9 +196,12 @@ class Warehouses(ABC):
 
     @abstractmethod
     def open(
-        self, ref: IntegrationRef, *, read_only: bool = False
+        self, ref: IntegrationRef, *, read_only: bool = False, later: bool = False
     ) -> AbstractContextManager[Warehouse]:
         """Open the integration's warehouse for the block; for writing, exclusively.
+
+        With `later`, the caller attaches it when it is needed, and finds the memos of its last
+        sync. A store without memos attaches it at once.
 
         Raises `WarehouseBusy` when another process keeps the warehouse too long, and
         `WarehouseDamaged`, `StorageFull` or `RetryableError` for errors while opening or inside the

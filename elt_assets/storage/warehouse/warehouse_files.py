@@ -33,6 +33,7 @@ from elt_assets.storage.warehouse.database_file import (
 from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instance, Instances
 from elt_assets.storage.warehouse.file_errors import make_folder, removed, translated
 from elt_assets.storage.warehouse.leases import Leases
+from elt_assets.storage.warehouse.memos import delete_memos, read_memos, write_memos
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
     Parameters,
@@ -76,8 +77,13 @@ class _Attached:
     connection: duckdb.DuckDBPyConnection = field(init=False)
     added: int = 0
     """Bytes by which the memory limit is raised."""
-    left: tuple[object, ...] | None = None
-    """The value of `written` when the file was detached; None while it is attached."""
+    left: tuple[object, ...] | None = ()
+    """The value of `written` when the file was detached; None while it is attached.
+
+    Empty until it is attached for the first time.
+    """
+    memos: dict[str, bytes] = field(default_factory=dict)
+    """The memos to keep once the file is detached."""
 
     def borrow(self, instances: Instances) -> None:
         """Borrow an instance to which the file is then attached."""
@@ -119,10 +125,14 @@ class FileWarehouse(Warehouse):
         ref: IntegrationRef,
         files: FileWarehouses,
     ) -> None:
-        super().__init__(attached.connection, attached.instance.prepared)
+        super().__init__()
         self._attached = attached
         self._tenant = tenant_columns(ref)
         self._files = files
+        self.memos = attached.memos
+        self.attached = attached.left is None
+        if self.attached:
+            self._use_attached()
 
     def reading(self) -> duckdb.DuckDBPyConnection:
         reading = self.connection.cursor()
@@ -188,8 +198,11 @@ class FileWarehouse(Warehouse):
         return True
 
     def attach(self) -> None:
-        """Attach the file again; raises `WarehouseBusy` if it was written to meanwhile."""
-        self._files.attach_again(self._attached)
+        """Attach the file; raises `WarehouseBusy` if it was written to since it was detached."""
+        self._files.attach(self._attached)
+        self._use_attached()
+
+    def _use_attached(self) -> None:
         self.connection = self._attached.connection
         self.prepared = self._attached.instance.prepared
         self.attached = True
@@ -256,9 +269,13 @@ class FileWarehouses(Warehouses):
         return self.path(ref).exists()
 
     @contextmanager
-    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+    def open(
+        self, ref: IntegrationRef, *, read_only: bool = False, later: bool = False
+    ) -> Iterator[Warehouse]:
         """See `Warehouses`; waits for the file's lock for `lock_wait` seconds."""
-        with self._attached(ref, read_only=read_only, wait=self._lock_wait) as attached:
+        with self._attached(
+            ref, read_only=read_only, wait=self._lock_wait, later=later
+        ) as attached:
             yield FileWarehouse(attached, ref, self)
 
     @contextmanager
@@ -270,10 +287,12 @@ class FileWarehouses(Warehouses):
             yield attached.connection
 
     @contextmanager
-    def _attached(self, ref: Place, *, read_only: bool, wait: float) -> Iterator[_Attached]:
+    def _attached(
+        self, ref: Place, *, read_only: bool, wait: float, later: bool = False
+    ) -> Iterator[_Attached]:
         with (
             self._unless_leased(ref, wait) if read_only else self._leased(ref, wait),
-            self._opened(ref, read_only, wait) as attached,
+            self._opened(ref, read_only, wait, later=later) as attached,
         ):
             yield attached
 
@@ -293,15 +312,22 @@ class FileWarehouses(Warehouses):
         yield
 
     @contextmanager
-    def _opened(self, ref: Place, read_only: bool, wait: float) -> Iterator[_Attached]:
+    def _opened(
+        self, ref: Place, read_only: bool, wait: float, *, later: bool = False
+    ) -> Iterator[_Attached]:
         path = self.path(ref)
         with translated(ref, path), ExitStack() as held:
             attached = _Attached(ref, path, held)
-            attached.borrow(self._instances)
-            self._attach(attached, read_only, wait)
+            if later:
+                attached.memos.update(read_memos(path))
+            else:
+                attached.borrow(self._instances)
+                self._attach(attached, read_only, wait)
             yield attached
             if attached.left is None:
                 attached.detach()
+                if attached.memos:
+                    write_memos(path, attached.memos)
 
     def is_held(self, ref: IntegrationRef) -> bool:
         try:
@@ -328,6 +354,7 @@ class FileWarehouses(Warehouses):
                     held.enter_context(self._opened(ref, True, self._lock_wait))
             unlink(path)
             unlink(rewritten(path))
+            delete_memos(path)
             yield
         with suppress(OSError):
             path.parent.rmdir()
@@ -430,12 +457,15 @@ class FileWarehouses(Warehouses):
         self._reopen(attached)
         attached.instance.trim()
 
-    def attach_again(self, attached: _Attached) -> None:
-        """Borrow an instance and attach the detached file to it."""
+    def attach(self, attached: _Attached) -> None:
+        """Borrow an instance and attach the file to it, for the first time or again."""
         try:
             attached.borrow(self._instances)
             attached.instance.make_room(attached.added)
-            self._attach_unchanged(attached)
+            if attached.left == ():
+                self._attach(attached, read_only=False, wait=self._lock_wait)
+            else:
+                self._attach_unchanged(attached)
         except BaseException as error:
             attached.held.__exit__(type(error), error, error.__traceback__)
             raise
@@ -469,6 +499,7 @@ class FileWarehouses(Warehouses):
                 if not read_only:
                     # Before each try: a removal that held the lock has deleted the folder, too.
                     make_folder(ref, path.parent)
+                    delete_memos(path)
                 if read_only and not path.exists():
                     raise removed(ref, path)
                 with whole_or_made_here(ref, path, self._root) as found:

@@ -31,7 +31,10 @@ class Superseded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The changes that the log holds under `base.version + 1`, ready to be applied."""
+    """The changes that the log holds under `base.version + 1`, ready to be applied.
+
+    A sync that `repeats` the records of `base` has none, and makes no version.
+    """
 
     database: OperationalDatabase
     warehouse: Warehouse
@@ -41,6 +44,7 @@ class Application:
     counts: Counts
     delete_mode: DeleteMode
     reading: Reading
+    repeats: bool = False
 
     def run(
         self,
@@ -60,7 +64,9 @@ class Application:
             check_fence(transaction, self.key.ref, self.warehouse.fencing_token)
             if versions.current(transaction, self.key).ordinal > self.row.ordinal:
                 raise Superseded
-            if not versions.advance(transaction, self.base, self.row, self.reading):
+            if not versions.advance(
+                transaction, self.base, self.row, self.reading, repeats=self.repeats
+            ):
                 raise VersionMoved
             if counts.changes:
                 latest_table.apply_changes(
@@ -81,9 +87,10 @@ class Application:
                     "removed meanwhile; nothing was applied"
                 )
             also(transaction)
-        change_log.mark_applied(
-            self.warehouse, self.key.stream, self.base.version + 1, self.row.sync_id, now()
-        )
+        if not self.repeats:
+            change_log.mark_applied(
+                self.warehouse, self.key.stream, self.base.version + 1, self.row.sync_id, now()
+            )
         return settled
 
     def _publish(self, transaction: Transaction) -> None:

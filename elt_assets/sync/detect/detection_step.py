@@ -79,10 +79,8 @@ class DetectionStep:
         # with the version at the end fails and detection is repeated.
         base = versions.current(self.database, self.key)
         detection = Detection(self.warehouse, self.database, self.key, self.sync_id, base.version)
-        found, keys = self._counts_of_reused_pages(base) or (None, None)
-        if keys is not None:
-            self._add_keys(keys)
-        if found is None or not self.certificate.complete:
+        found = self.reused(base)
+        if found is None:
             found = detection.compare(self.mode)
             self._add_keys(detection.keys(found, self.extracted.rejected))
             found = self._judge(detection, found)
@@ -99,17 +97,27 @@ class DetectionStep:
             )
         return base
 
-    def _counts_of_reused_pages(self, base: Version) -> tuple[DiffCounts, ListedKeys] | None:
-        """The counts that a comparison would find if the latest table was made from these records.
+    def reused(self, base: Version) -> DiffCounts | None:
+        """The counts of a comparison that is not needed: the latest table has these records.
 
-        None if the table was made from other records, or may have changed since.
+        This queries the operational database only. None if the table was made from other records,
+        may have changed since, or the listing is not complete.
         """
-        if self.mode is not Mode.FULL or not self.certificate.complete:
+        counted = self._counts_of_reused_pages(base)
+        if counted is None:
+            return None
+        self._add_keys(counted[1])
+        self.found = counted[0] if self.certificate.complete else None
+        return self.found
+
+    def _counts_of_reused_pages(self, base: Version) -> tuple[DiffCounts, ListedKeys] | None:
+        if self.mode is not Mode.FULL or not self.certificate.complete or base.sync_id is None:
             return None
         old = self.previous()
-        if old is None or not old.whole or old.version != base.version:
+        if old is None or not (old.whole and old.marked) or old.version != base.version:
             return None
-        row = ledger.find(self.database, self.key, old.sync_id)
+        # It made the table, or repeated the records of the sync that did.
+        row = ledger.find(self.database, self.key, base.sync_id)
         if row is None or not (row.certificate.complete and page_reuse.settled_plainly(row.counts)):
             return None
         distinct, repeated = row.certificate.distinct, row.certificate.repeated
@@ -118,8 +126,6 @@ class DetectionStep:
         if latest_table.count(self.database, self.key) != row.counts.latest:
             return None
         if not page_reuse.repeats(self.extracted.digests, old):
-            return None
-        if not change_log.is_marked(self.warehouse, self.key.stream, base.version):
             return None
         found = DiffCounts.of(
             staged=row.counts.staged,

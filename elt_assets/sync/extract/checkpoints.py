@@ -103,22 +103,30 @@ def begin_extraction(
         if found is not None:
             with warehouse.transaction():
                 forget_extractions(warehouse, stream, [sync_id])
-        chosen = choose_mode()
-        row = known | {
-            "fingerprint": fingerprint,
-            "runs": 1,
-            "mode": str(chosen.mode),
-            "since": chosen.since,
-            "confirming": chosen.confirming,
-            "started_at": now(),
-        }
-        return ExtractionState(sync_mode=chosen, unrecorded=row)
+        return new_extraction(stream, sync_id, fingerprint, choose_mode())
     if not sealed:
         with warehouse.transaction():
             warehouse.update(
                 "extractions", "runs = runs + 1", "stream = $stream AND sync_id = $sync_id", known
             )
     return extraction_state(warehouse, stream, sync_id)
+
+
+def new_extraction(
+    stream: Stream, sync_id: str, fingerprint: str, chosen: SyncMode
+) -> ExtractionState:
+    """The state of an extraction that starts; nothing is written."""
+    row = {
+        "stream": stream.name,
+        "sync_id": sync_id,
+        "fingerprint": fingerprint,
+        "runs": 1,
+        "mode": str(chosen.mode),
+        "since": chosen.since,
+        "confirming": chosen.confirming,
+        "started_at": now(),
+    }
+    return ExtractionState(sync_mode=chosen, unrecorded=row)
 
 
 def record(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 
 from tenacity import (
     Retrying,
@@ -39,10 +40,11 @@ from elt_assets.sync.extract.checkpoints import (
     begin_again,
     begin_extraction,
     extraction_state,
+    new_extraction,
     record,
 )
 from elt_assets.sync.extract.page_meter import PageMeter
-from elt_assets.sync.extract.page_reuse import PreviousExtraction
+from elt_assets.sync.extract.page_reuse import KnownBatch, PreviousExtraction, known_batch
 from elt_assets.sync.extract.prefetch import PrefetchQueue, fetched_ahead, prefetched
 from elt_assets.sync.extract.staging import Batch, GatheredPages, Landing
 from elt_assets.sync.extract.stored_source import StoredSource
@@ -61,6 +63,18 @@ batch is fetched while fetched, unprepared batches do."""
 _PREPARED_AHEAD = 4
 _FETCHED_AHEAD = 1
 """The most batches that wait to be written (`_PREPARED_AHEAD`) and to be prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class LateOpening:
+    """A new extraction that attaches its warehouse with its first batch.
+
+    If that batch is all and `repeats` says that the records are those of the sync before, the
+    warehouse is not attached at all.
+    """
+
+    attach: Callable[[], None]
+    repeats: Callable[[ExtractionState], bool]
 
 
 @dataclass(slots=True)
@@ -90,32 +104,44 @@ class Extraction:
     """Room for pages that are fetched and not mapped yet."""
     may_grow: bool
     """Whether the warehouse file may be rewritten meanwhile; not while the source reads from it."""
+    late: LateOpening | None = None
+    """Set where the warehouse is not attached and has nothing of this extraction."""
     resumed_batches: int = 0
     began_with: ExtractionState | None = None
     """What was committed before this attempt."""
     requests: int = 0
     """Requests sent to the provider by this attempt."""
+    only_batch: KnownBatch | None = None
+    """The batch that this attempt committed, if the extraction has no other."""
 
     def run(self) -> tuple[ExtractionState, Certificate]:
         """Fetch and write the remaining pages, and seal the extraction.
 
         Raises the errors of the source and the warehouse.
         """
-        state = begin_extraction(
-            self.warehouse,
-            self.request.key.stream,
-            self.request.sync_id,
-            fingerprint=self.fingerprint,
-            max_resume=self.max_resume,
-            choose_mode=self.choose_mode,
-        )
+        state = self._begun()
         self.began_with, self.resumed_batches = state, state.batches
         if state.certificate is None:
             state = self._fetch_and_seal(state)
         return state, state.certificate or certify(state)
 
+    def _begun(self) -> ExtractionState:
+        stream, sync_id = self.request.key.stream, self.request.sync_id
+        if self.late is not None:
+            return new_extraction(stream, sync_id, self.fingerprint, self.choose_mode())
+        return begin_extraction(
+            self.warehouse,
+            stream,
+            sync_id,
+            fingerprint=self.fingerprint,
+            max_resume=self.max_resume,
+            choose_mode=self.choose_mode,
+        )
+
     def state(self) -> ExtractionState:
         """The state of the extraction by its committed checkpoints; valid once it has begun."""
+        if self.began_with is not None and not self.warehouse.attached:
+            return self.began_with
         try:
             return extraction_state(self.warehouse, self.request.key.stream, self.request.sync_id)
         except LookupError:
@@ -177,13 +203,39 @@ class Extraction:
             )
             fetched = PrefetchQueue[GatheredPages](_AHEAD_BYTES, _FETCHED_AHEAD, work.wait)
             ahead = PrefetchQueue[_PreparedBatch](_AHEAD_BYTES, _PREPARED_AHEAD, work.wait)
-            with (
-                closing(fetched_ahead(groups, fetched, leaving)) as gathered,
-                closing(
-                    prefetched(_prepared(landing, gathered, share), ahead, leaving, work)
-                ) as coming,
-            ):
-                return self._land(landing, state, coming)
+            with closing(fetched_ahead(groups, fetched, leaving)) as gathered:
+                coming: Iterator[GatheredPages] = gathered
+                if self.late is not None and not self.warehouse.attached:
+                    first = self._first(gathered)
+                    if first and (repeated := self._repeated(self.late, landing, state, first[0])):
+                        return repeated
+                    self.late.attach()
+                    coming = chain(first, gathered)
+                prepared = _prepared(landing, coming, share)
+                with closing(prefetched(prepared, ahead, leaving, work)) as batches:
+                    return self._land(landing, state, batches)
+
+    def _first(self, gathered: Iterator[GatheredPages]) -> list[GatheredPages]:
+        """Wait for the first batch, if there is one."""
+        started = time.perf_counter()
+        try:
+            first = next(gathered, None)
+        finally:
+            self.seconds["extract"] += time.perf_counter() - started
+        return [] if first is None else [first]
+
+    def _repeated(
+        self, late: LateOpening, landing: Landing, state: ExtractionState, first: GatheredPages
+    ) -> ExtractionState | None:
+        """The end of the extraction if its only batch repeats the records of the sync before."""
+        if first.records_of is None or not first.is_last:
+            return None
+        ended = landing.after(state, landing.prepare(first))
+        sealed = replace(ended, certificate=certify(ended))
+        if not late.repeats(sealed):
+            return None
+        self.meter.committed(sealed)
+        return sealed
 
     def _may_ask_whether_changed(self, previous: PreviousExtraction | None) -> bool:
         """Whether the provider may be asked for a page only if the page has changed.
@@ -246,6 +298,8 @@ class Extraction:
             if state.ended:
                 # The last batch and the seal are one commit, so that no crash can separate them.
                 state = landing.seal(state, certify(state), now())
+                if batch.number == 0:
+                    self.only_batch = known_batch(batch.digest, batch.records_of, batch.known_pages)
             else:
                 state = record(self.warehouse, state)
         self.seconds["stage"] += time.perf_counter() - started

@@ -44,13 +44,15 @@ class PreviousExtraction:
 
     The operational database says which sync that is: the warehouse file is marked a moment later,
     or never after a crash. `fingerprint` identifies the configuration of the extraction. `whole`
-    says that it was a complete full listing without rejected records.
+    says that it was a complete full listing without rejected records, `marked` that the change log
+    marks its version as applied.
     """
 
     sync_id: str
     version: int
     fingerprint: str
     whole: bool
+    marked: bool
     batches: Mapping[int, KnownBatch] = field(default_factory=dict)
 
 
@@ -93,30 +95,34 @@ def previous_extraction(
 
     None if the applied sync had no extraction, or its extraction is no longer kept.
     """
-    if latest.sync_id is None:
+    if latest.extraction is None:
         return None
     rows = warehouse.execute(
         """
         SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of,
-            b.rejected + coalesce(b.unreadable_times, 0), b.known_pages, e.fingerprint
+            b.rejected + coalesce(b.unreadable_times, 0), b.known_pages, e.fingerprint,
+            EXISTS (FROM applied_syncs WHERE stream = $stream AND version = $version)
         FROM extraction_batches AS b
         JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
         WHERE b.stream = $stream AND b.sync_id = $sync_id
         """,
-        {"stream": stream, "sync_id": latest.sync_id},
+        {"stream": stream, "sync_id": latest.extraction, "version": latest.version},
     ).fetchall()
     if not rows:
         return None
     mode, certificate = rows[0][:2]
-    batches = {row[2]: _known_batch(row[3], row[4], row[6]) for row in rows if row[5] == 0}
+    batches = {row[2]: known_batch(row[3], row[4], row[6]) for row in rows if row[5] == 0}
     complete = (
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )
     whole = mode == Mode.FULL and complete and len(batches) == len(rows)
-    return PreviousExtraction(latest.sync_id, latest.version, rows[0][7], whole, batches)
+    return PreviousExtraction(
+        latest.extraction, latest.version, rows[0][7], whole, rows[0][8], batches
+    )
 
 
-def _known_batch(digest: str, records_of: str, known_pages: str | None) -> KnownBatch:
+def known_batch(digest: str, records_of: str, known_pages: str | None) -> KnownBatch:
+    """A batch as the warehouse records it; `known_pages` is the JSON of `recorded`."""
     if known_pages is None:
         return KnownBatch(digest, records_of)
     found = msgspec.json.decode(known_pages, type=_Recorded)
@@ -128,6 +134,28 @@ def repeats(digests: Sequence[str], old: PreviousExtraction) -> bool:
     return dict(enumerate(digests)) == {
         number: batch.digest for number, batch in old.batches.items()
     }
+
+
+def memo(old: PreviousExtraction) -> bytes:
+    """The extraction as a memo about the warehouse file."""
+    return msgspec.json.encode(old)
+
+
+def of_memo(
+    memos: Mapping[str, bytes], stream: str, latest: Version, fingerprint: str
+) -> PreviousExtraction | None:
+    """The extraction that the memo of `stream` describes; None if it is not the one before.
+
+    The newest settled sync must have its records, and the same configuration must have fetched it.
+    """
+    if stream not in memos:
+        return None
+    try:
+        old = msgspec.json.decode(memos[stream], type=PreviousExtraction)
+    except msgspec.DecodeError:
+        return None
+    same = (old.sync_id, old.version) == (latest.extraction, latest.version)
+    return old if same and old.fingerprint == fingerprint else None
 
 
 def settled_plainly(counts: Counts) -> bool:

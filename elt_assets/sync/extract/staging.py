@@ -214,6 +214,10 @@ class Landing:
             "created_at": moment,
         }
         self._warehouse.insert("extraction_batches", row_of(row), row)
+        return self.after(state, batch)
+
+    def after(self, state: ExtractionState, batch: Batch) -> ExtractionState:
+        """The state of the extraction after `batch`, which follows `state`."""
         return replace(
             state,
             batches=batch.number + 1,
@@ -229,7 +233,7 @@ class Landing:
             bare_end=batch.last.bare_end,
             doubts=tuple(dict.fromkeys((*state.doubts, *batch.doubts))),
             digests=(*state.digests, batch.digest),
-            cursor=cursor,
+            cursor=batch.last.next,
             landed_by=state.landed_by | {state.run},
         )
 

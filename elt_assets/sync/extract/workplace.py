@@ -74,15 +74,15 @@ class Workplace:
             self._working -= 1
             if self._working:
                 return
-            self._detached = self._warehouse.detach()
+            self._detached = self._warehouse.attached and self._warehouse.detach()
             if self._slot is not None:
-                self._slot_released = self._slot.release(holding=not self._detached)
+                self._slot_released = self._slot.release(holding=self._warehouse.attached)
 
     def _return(self) -> None:
         with self._lock:
             self._working += 1
             if self._slot is not None and self._slot_released:
-                self._slot.reacquire(holding=not self._detached)
+                self._slot.reacquire(holding=self._warehouse.attached)
                 self._slot_released = False
             if self._detached:
                 self._warehouse.attach()

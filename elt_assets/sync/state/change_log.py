@@ -223,16 +223,6 @@ def mark_applied(
     warehouse.insert("applied_syncs", row_of(applied), applied)
 
 
-def is_marked(warehouse: Warehouse, stream: Stream, version: int) -> bool:
-    """Whether the version is marked as applied; if not, the log must be repaired."""
-    (marks,) = one_row(
-        warehouse,
-        "SELECT count(*) FROM applied_syncs WHERE stream = $stream AND version = $version",
-        {"stream": stream.name, "version": version},
-    )
-    return bool(marks)
-
-
 def sample(
     warehouse: Warehouse,
     stream: Stream,

@@ -72,11 +72,12 @@ def newest(
 
 
 def newest_plain(database: OperationalDatabase, key: StreamKey) -> str | None:
-    """The newest extraction that was applied with nothing withheld; None if there is none."""
+    """The newest extraction in the warehouse that was applied with nothing withheld, if any."""
     rows = database.rows(
         f"SELECT sync_id FROM syncs WHERE {ONE_STREAM} AND {_EXTRACTED}"
         f" AND status IN ({sql_list((Status.APPLIED, Status.UNCHANGED))})"
-        " ORDER BY ordinal DESC LIMIT 1",
+        # A sync without a version has repeated the records of an earlier one.
+        " AND version IS NOT NULL ORDER BY ordinal DESC LIMIT 1",
         key.values,
     )
     return str(rows[0]["sync_id"]) if rows else None

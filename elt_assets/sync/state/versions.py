@@ -14,11 +14,13 @@ from elt_assets.sync.streams import StreamKey
 class Version:
     """State of one integration's latest table.
 
-    `version` counts the syncs that settled; `ordinal` is that of the newest of them.
+    `version` counts the syncs that settled, without those that only repeated the records of the
+    sync before; `ordinal` is that of the newest settled sync.
     `watermark` is the newest change time seen, by the provider's clock. `mark` is the place in the
     provider's history that the source returned. `full_at` is when everything was last read
-    completely; None makes the next sync read everything. `sync_id` is the newest sync that was
-    applied, None before the first.
+    completely; None makes the next sync read everything. `sync_id` is the newest sync that
+    settled, None before the first. `records_of` is the sync whose records it repeated; None if the
+    warehouse has records of its own.
     """
 
     version: int = 0
@@ -27,6 +29,12 @@ class Version:
     full_at: str | None = None
     mark: str | None = None
     sync_id: str | None = field(default=None, compare=False)
+    records_of: str | None = field(default=None, compare=False)
+
+    @property
+    def extraction(self) -> str | None:
+        """The sync whose records in the warehouse are those of the newest sync that settled."""
+        return self.records_of or self.sync_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Versio
     """The current state of the latest table; version 0 before the first sync."""
     rows = source.rows(
         f"""
-        SELECT version, ordinal, watermark, full_at, mark, sync_id
+        SELECT version, ordinal, watermark, full_at, mark, sync_id, records_of
         FROM integration_versions
         WHERE {ONE_STREAM}
         """,
@@ -55,16 +63,24 @@ def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Versio
     return Version(**rows[0]) if rows else Version()
 
 
-def advance(transaction: Transaction, expected: Version, row: SyncRow, reading: Reading) -> bool:
+def advance(
+    transaction: Transaction,
+    expected: Version,
+    row: SyncRow,
+    reading: Reading,
+    *,
+    repeats: bool = False,
+) -> bool:
     """Compare and set: make `row` the newest settled sync if the version is still `expected`.
 
-    A recorded watermark later than the start of `row` was a provider's mistake and is dropped.
+    A sync that `repeats` the records of `expected` makes no version. A recorded watermark later
+    than the start of `row` was a provider's mistake and is dropped.
     """
     key = row.key.values
     if expected.version == 0:
         changed = transaction.execute(
             """
-            INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
+            INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, NULL)
             ON CONFLICT DO NOTHING
             """,
             (
@@ -78,14 +94,14 @@ def advance(transaction: Transaction, expected: Version, row: SyncRow, reading: 
         changed = transaction.execute(
             f"""
             UPDATE integration_versions
-            SET version = version + 1, ordinal = ?, sync_id = ?, settled_at = ?,
-                watermark = ?, full_at = ?, mark = ?
+            SET version = version + ?, ordinal = ?, sync_id = ?, settled_at = ?,
+                watermark = ?, full_at = ?, mark = ?, records_of = ?
             WHERE {ONE_STREAM} AND version = ?
             """,
             (
-                *(row.ordinal, row.sync_id, now()),
+                *(int(not repeats), row.ordinal, row.sync_id, now()),
                 *(risen, reading.full_at, reading.mark),
-                *(*key, expected.version),
+                *(expected.extraction if repeats else None, *key, expected.version),
             ),
         )
     return changed == 1
@@ -95,7 +111,7 @@ def set_version(transaction: Transaction, key: StreamKey, version: int, sync_id:
     """Set the latest table's version without comparing; only rebuilding from the log does this."""
     transaction.execute(
         """
-        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL, NULL)
+        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL, NULL, NULL)
         ON CONFLICT (organization_id, connected_integration_id, stream) DO UPDATE
         SET version = excluded.version, settled_at = excluded.settled_at
         """,

@@ -198,11 +198,11 @@ def watched_warehouses(warehouses: Warehouses, moments: Moments) -> Warehouses:
     end = "the lease is given back" if on_a_lake else "the file is closed"
 
     @contextmanager
-    def opened(ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
-        with plain(ref, read_only=read_only) as warehouse:
-            if on_a_lake:
-                moments.reach("after the lease is taken")
-            warehouse.connection = _watched_connection(warehouse.connection, moments)
+    def opened(ref: IntegrationRef, **options: bool) -> Iterator[Warehouse]:
+        with plain(ref, **options) as warehouse:
+            moments.reach("after the lease is taken")
+            if warehouse.attached:
+                warehouse.connection = _watched_connection(warehouse.connection, moments)
             if not on_a_lake:
                 _watch_waits(warehouse, moments)
             yield warehouse
@@ -226,10 +226,11 @@ def _watch_waits(warehouse: Warehouse, moments: Moments) -> None:
         return detached
 
     def attach() -> None:
+        again = " again" if moments.detached.is_set() else ""
         moments.detached.clear()
         plain_attach()
         warehouse.connection = _watched_connection(warehouse.connection, moments)
-        moments.reach("after the file is attached again")
+        moments.reach(f"after the file is attached{again}")
 
     warehouse.detach = detach  # type: ignore[method-assign]
     warehouse.attach = attach  # type: ignore[method-assign]

@@ -242,15 +242,15 @@ def test_a_listing_that_is_older_than_what_was_applied_in_between_is_compared(
 
 def test_records_are_kept_as_long_as_an_extraction_speaks_of_them(tmp_path: Path) -> None:
     company = Company(tmp_path, keep_extractions=1)
-    world = company.connect(world=World(people(5)))
-    company.sync()
-    company.sync(sync_id="s2")
+    world = company.connect(world=World(people(25)))
+    company.sync(pages_per_batch=1)
+    company.sync(sync_id="s2", pages_per_batch=1)
     maintain(company.platform)
-    assert (stored(company), staged(company)) == ({"s1": 5}, {"s2": 5})
-    world.records = people(6)
-    company.sync(sync_id="s3")
+    assert (stored(company), staged(company)) == ({"s1": 25}, {"s2": 25})
+    world.records = people(26)
+    company.sync(sync_id="s3", pages_per_batch=1)
     maintain(company.platform)
-    assert (stored(company), staged(company)) == ({"s3": 6}, {"s3": 6})
+    assert (stored(company), staged(company)) == ({"s1": 20, "s3": 6}, {"s3": 26})
     company.platform.close()
 
 

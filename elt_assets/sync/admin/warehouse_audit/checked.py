@@ -55,6 +55,7 @@ def known(database: OperationalDatabase, stream: Stream) -> list[Known]:
                     AND s.stream = k.stream
                     AND s.ordinal > k.ordinal
                     AND s.status = '{Status.UNCHANGED}'
+                    AND s.version IS NOT NULL
             ) AS uneventful,
             (
                 SELECT count(*)

@@ -1,0 +1,52 @@
+"""Memos: what the engine knows about a warehouse file, readable without opening the file.
+
+A memo is valid while nothing has written to the file since. Opening the file for writing therefore
+deletes the memos, and the write mark that they contain shows writes by other programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from elt_assets.storage.warehouse.database_file import written
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """The memos as the file beside the warehouse file has them."""
+
+    written: str
+    memos: dict[str, msgspec.Raw]
+
+
+def read_memos(path: Path) -> dict[str, bytes]:
+    """The valid memos about the warehouse file `path`, by name; none if it has been written to."""
+    try:
+        stored = msgspec.json.decode(_beside(path).read_bytes(), type=_Stored)
+        if stored.written != str(written(path)):
+            return {}
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return {name: bytes(memo) for name, memo in stored.memos.items()}
+
+
+def write_memos(path: Path, memos: Mapping[str, bytes]) -> None:
+    """Keep `memos` (JSON) about the warehouse file `path`, which no process has open for writing.
+
+    Nothing is kept if the system refuses: without memos a sync only takes longer.
+    """
+    stored = _Stored(str(written(path)), {name: msgspec.Raw(memo) for name, memo in memos.items()})
+    with suppress(OSError):
+        _beside(path).write_bytes(msgspec.json.encode(stored))
+
+
+def delete_memos(path: Path) -> None:
+    """Delete the memos about the warehouse file `path`."""
+    _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".memos")

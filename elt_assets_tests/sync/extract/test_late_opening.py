@@ -1,0 +1,158 @@
+"""A sync attaches its warehouse only once it needs it; one that repeats the last one never does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from elt_assets.errors import InvalidInput, ProviderUnavailable
+from elt_assets.sync.admin import standing_checks
+from elt_assets.sync.outcome import Mode, Status
+from elt_assets.sync.state import versions
+from elt_assets.sync.streams import USERS, StreamKey
+from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
+
+pytestmark = pytest.mark.files
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Iterator[Company]:
+    found = Company(tmp_path)
+    yield found
+    found.platform.close()
+
+
+@pytest.fixture
+def world(company: Company) -> World:
+    found = company.connect(world=World(people(25)))
+    assert company.sync(sync_id="s1").status is Status.APPLIED
+    return found
+
+
+def file(company: Company) -> Path:
+    return company.platform.warehouses.path(ACME)
+
+
+def wrote(company: Company, sync_id: str) -> bool:
+    """Whether the sync wrote to the warehouse; it must end unchanged."""
+    before = file(company).stat()
+    assert company.sync(sync_id=sync_id).status is Status.UNCHANGED
+    after = file(company).stat()
+    return (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_sync_that_repeats_the_last_one_writes_nothing_to_the_warehouse(
+    company: Company, world: World
+) -> None:
+    assert not wrote(company, "s2")
+    assert not wrote(company, "s3")
+    newest = company.platform.syncs(ACME)[0]
+    assert (newest.sync_id, newest.version, newest.batches) == ("s3", None, 1)
+    assert (newest.counts.staged, newest.counts.unchanged, newest.counts.latest) == (25, 25, 25)
+    current = versions.current(company.platform.database, StreamKey(USERS, ACME))
+    assert (current.version, current.sync_id, current.extraction) == (1, "s3", "s1")
+    assert current.ordinal == newest.ordinal
+    assert company.platform.counts(USERS, ACME)["staged"] == 25
+    assert standing_checks.log_replays(company.platform, USERS).passed
+
+
+def test_the_first_change_after_repeated_syncs_is_applied_once(
+    company: Company, world: World
+) -> None:
+    company.sync(sync_id="s2")
+    world.records[3] = person(3, name="Somebody Else")
+    outcome = company.sync(sync_id="s3")
+    assert (outcome.counts.updates, outcome.counts.unchanged, outcome.version) == (1, 24, 2)
+    assert company.users() == expected(world.records)
+    assert not wrote(company, "s4")
+    world.records = people(25)
+    assert company.sync(sync_id="s5").counts.updates == 1
+    assert standing_checks.log_replays(company.platform, USERS).passed
+
+
+def test_a_sync_that_repeats_the_last_one_has_nothing_to_undo(
+    company: Company, world: World
+) -> None:
+    company.sync(sync_id="s2")
+    with pytest.raises(InvalidInput, match="changed nothing that could be undone"):
+        company.platform.undo(USERS, ACME, "s2")
+    assert len(company.users()) == 25
+
+
+def test_any_other_writer_of_the_file_makes_the_next_sync_read_it(
+    company: Company, world: World
+) -> None:
+    company.platform.rebuild(USERS, ACME)
+    assert wrote(company, "s2")
+    assert not wrote(company, "s3")
+    with duckdb.connect(file(company)) as foreign:
+        foreign.execute("CREATE TABLE notes (n INT); CHECKPOINT")
+    assert wrote(company, "s4")
+
+
+def test_a_file_that_was_removed_by_hand_is_made_again(company: Company, world: World) -> None:
+    file(company).unlink()
+    assert company.sync(sync_id="s2").status is Status.UNCHANGED
+    assert file(company).exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"written": "x", "memos": {"users": 1}}', "\x00"])
+def test_memos_that_cannot_be_read_count_as_none(
+    company: Company, world: World, content: str
+) -> None:
+    file(company).with_suffix(".memos").write_text(content)
+    assert wrote(company, "s2")
+
+
+def test_a_latest_table_that_lost_a_row_is_compared(company: Company, world: World) -> None:
+    with company.platform.database.transaction() as transaction:
+        transaction.execute("DELETE FROM users_latest WHERE external_id = 'u-0003'")
+    assert company.sync(sync_id="s2").counts.inserts == 1
+    assert company.users() == expected(world.records)
+
+
+def test_another_configuration_maps_the_records_again(company: Company, world: World) -> None:
+    company.map_from("name", "email")
+    assert company.sync(sync_id="s2").counts.updates == 25
+
+
+def test_a_full_sync_on_request_attaches_the_warehouse(company: Company, world: World) -> None:
+    company.sync(sync_id="s2", mode=Mode.FULL)
+    rows = company.platform.counts(USERS, ACME)
+    assert (rows["sync_id"], rows["staged"]) == ("s2", 25)
+
+
+def test_deletes_that_wait_for_confirmation_keep_the_warehouse_in_use(company: Company) -> None:
+    world = company.connect(world=World(people(25), snapshot=False))
+    company.sync(sync_id="s1")
+    world.records = people(24)
+    assert company.sync(sync_id="s2").counts.pending_deletes == 1
+    assert company.sync(sync_id="s3").counts.deletes == 1
+    assert company.users() == expected(world.records)
+
+
+def test_a_first_sync_that_fetches_nothing_makes_no_file(company: Company) -> None:
+    world = company.connect(world=World(people(25)))
+    world.fail_at[0] = ProviderUnavailable("away")
+    assert company.sync(sync_id="s1").status is Status.FAILED
+    assert not file(company).exists()
+    world.fail_at.clear()
+    assert company.sync(sync_id="s1").status is Status.APPLIED
+    assert company.users() == expected(world.records)
+
+
+def test_a_listing_that_ends_with_doubts_is_not_taken_for_a_repeated_one(
+    company: Company, world: World
+) -> None:
+    world.doubts = ("odd",)
+    outcome = company.sync(sync_id="s2")
+    assert not outcome.certificate.complete
+    assert file(company).exists()
+
+
+def test_a_removed_integration_leaves_no_memo(company: Company, world: World) -> None:
+    company.platform.remove(ACME)
+    assert not file(company).parent.exists()
