@@ -16,7 +16,7 @@ from elt_assets.storage.warehouse.database_file import written
 
 
 class _Stored(msgspec.Struct, frozen=True):
-    """The memos as the file beside the warehouse file has them."""
+    """The memos in the file next to the warehouse file."""
 
     written: str
     memos: dict[str, msgspec.Raw]
