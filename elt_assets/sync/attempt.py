@@ -93,7 +93,7 @@ class Attempt:
             self.before = versions.current(engine.database, key)
             if self.before.ordinal > row.ordinal:
                 return self._supersede()
-            late = self._late_opening(warehouse, integration, row)
+            late = self._late_opening(warehouse, integration)
             if late is None:
                 self._attach(warehouse)
             logger.info("sync begun", attempt=row.attempts)
@@ -169,17 +169,14 @@ class Attempt:
         self.requests += row.counts.requests
         return row
 
-    def _late_opening(
-        self, warehouse: Warehouse, integration: Integration, row: SyncRow
-    ) -> LateOpening | None:
+    def _late_opening(self, warehouse: Warehouse, integration: Integration) -> LateOpening | None:
         """How the extraction attaches the warehouse if it can begin without it; None otherwise.
 
-        It can while the warehouse has nothing of this sync, and nothing at all or a memo that says
-        what must be known of the sync before.
+        It can while there is no file, or a memo that says what must be known of the sync before.
+        An earlier attempt at this sync has written nothing then: it would have deleted the memo.
         """
         request = self.request
-        first = row.attempts == 1 and self.again_of is None and request.mode is not Mode.FULL
-        if warehouse.attached or not first:
+        if warehouse.attached or self.again_of is not None or request.mode is Mode.FULL:
             return None
         stream = request.key.stream.name
         self.previous = page_reuse.of_memo(

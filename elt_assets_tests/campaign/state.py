@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.ducklake.lake import LakeWarehouses
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.storage.warehouse.warehouse import Warehouse, transaction
+from elt_assets.sync.outcome import Status
 from elt_assets.sync.state.store_tables import warehouse_layout
 
 Row = dict[str, Any]
@@ -39,6 +41,7 @@ _WAREHOUSE = {
     # Without the time at which a row was first missed.
     "missing": "SELECT * EXCLUDE (since) FROM missing_records ORDER BY version, id",
 }
+_EXTRACTED = ("staging", "rejected", "extractions", "batches")
 _OPERATIONAL = {
     "latest": ("users_latest", "id"),
     "ledger": ("syncs", "ordinal"),
@@ -131,7 +134,45 @@ class State:
         everything["marks"] = [
             {"version": row["version"]} for row in self.marks if row["version"] < self.version
         ]
-        return everything
+        return self._without_uneventful(everything)
+
+    def _without_uneventful(self, tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        """The tables without the extractions and versions of syncs that found nothing new.
+
+        Whether such a sync makes them depends on whether the one before could leave a memo.
+        """
+        uneventful = {
+            row["sync_id"]: row["version"]
+            for row in self.ledger
+            if row["status"] == Status.UNCHANGED
+            and not (row["pending_deletes"] or row["shielded_deletes"] or row["kept_rows"])
+        }
+        passed = sorted(version for version in uneventful.values() if version is not None)
+
+        def plain(table: str, row: Row) -> Row:
+            found = {
+                name: value - bisect_right(passed, value)
+                if name in ("version", "until") and value is not None
+                else value
+                for name, value in row.items()
+            }
+            if table == "versions":
+                del found["records_of"]
+            if table == "ledger" and row["sync_id"] in uneventful:
+                found["version"] = None
+            return found
+
+        return {
+            table: [
+                plain(table, row)
+                for row in rows
+                if not (
+                    (table in _EXTRACTED and row["sync_id"] in uneventful)
+                    or (table == "marks" and row["version"] in passed)
+                )
+            ]
+            for table, rows in tables.items()
+        }
 
 
 def own_stores(home: Path) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from elt_assets.storage.operational.database import Transaction
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.oracles import Violation
 from elt_assets_tests.campaign.state import State, own_stores, read_state
@@ -213,3 +214,19 @@ def test_what_depends_on_the_attempt_alone_does_not_tell_twins_apart(company: Co
     twin = state_of(company)
     state = in_database(company, "UPDATE syncs SET attempts = 9, started_at = '2026-01-01'")
     assert oracles.differs(state, twin) == []
+
+
+def test_twins_may_differ_in_whether_an_unchanged_sync_made_a_version(tmp_path: Path) -> None:
+    states = []
+    for name in ("repeated", "compared"):
+        company = Company(tmp_path / name, **own_stores(tmp_path / name))
+        world = company.connect(world=World(people(5)))
+        company.sync(sync_id="s1")
+        if name == "compared":
+            company.platform.rebuild(USERS, ACME)
+        company.sync(sync_id="s2")
+        world.records = people(6)
+        company.sync(sync_id="s3")
+        states.append(state_of(company))
+    assert [state.version for state in states] == [2, 3]
+    assert oracles.differs(*states) == []

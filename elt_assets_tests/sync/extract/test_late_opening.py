@@ -156,3 +156,22 @@ def test_a_listing_that_ends_with_doubts_is_not_taken_for_a_repeated_one(
 def test_a_removed_integration_leaves_no_memo(company: Company, world: World) -> None:
     company.platform.remove(ACME)
     assert not file(company).parent.exists()
+
+
+def test_a_sync_that_failed_before_its_first_batch_still_repeats_the_last_one(
+    company: Company, world: World
+) -> None:
+    world.fail_at[0] = ProviderUnavailable("away")
+    assert company.sync(sync_id="s2").status is Status.FAILED
+    world.fail_at.clear()
+    assert not wrote(company, "s2")
+    assert company.platform.syncs(ACME)[0].attempts == 2
+
+
+def test_a_sync_that_failed_after_a_batch_continues_from_it(company: Company, world: World) -> None:
+    world.fail_at[1] = ProviderUnavailable("away")
+    assert company.sync(sync_id="s2").status is Status.FAILED
+    world.fail_at.clear()
+    world.served.clear()
+    assert company.sync(sync_id="s2").resumed_batches == 1
+    assert world.served == [1, 2]
