@@ -7,7 +7,7 @@ fail, too, because a person must act, but they leave `ready` true: a restart wou
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,11 @@ from elt_assets.monitoring.broker_check import check_broker, listening_workers
 from elt_assets.orchestration.alerts.feed_issues import cause
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.storage.from_settings import operational_database, warehouses
-from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
-from elt_assets.sync.admin.freshness import overdue
+from elt_assets.sync.admin.completeness import needs_a_person
 from elt_assets.sync.clock import now
 from elt_assets.sync.service import SyncService
+from elt_assets.sync.state.listings import SettledListing
 from elt_assets.sync.state.store_tables import warehouse_layout
-from elt_assets.sync.streams import STREAMS
 
 if TYPE_CHECKING:
     from elt_assets.client.run_queue import RunQueue
@@ -171,7 +170,8 @@ def workers(address: BrokerAddress) -> Check:
 
 def _integrations(platform: SyncService) -> Iterator[Check]:
     """Problems of integrations, one line for each cause."""
-    alerts = grouped(open_issues(platform).open)
+    issues = open_issues(platform)
+    alerts = grouped(issues.open)
     for kind, fine in (("failure", "no sync needs a person"), ("quarantine", "none is open")):
         found = [alert for alert in alerts if alert.kind == kind]
         yield Check(
@@ -181,9 +181,11 @@ def _integrations(platform: SyncService) -> Iterator[Check]:
             needed=False,
             sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
         )
-    yield _listings(platform, [alert.text for alert in alerts if alert.kind == "incomplete"])
+    yield _listings(
+        issues.incomplete, [alert.text for alert in alerts if alert.kind == "incomplete"]
+    )
     yield _feed(platform)
-    late = overdue(platform)
+    late = issues.late
     names = tuple(dict.fromkeys(one.partition for one in late))
     yield Check(
         "freshness",
@@ -211,13 +213,10 @@ def _feed(platform: SyncService) -> Check:
     )
 
 
-def _listings(platform: SyncService, alerts: Sequence[str]) -> Check:
+def _listings(found: Iterable[SettledListing], alerts: Sequence[str]) -> Check:
     """Count incomplete listings; the check fails if `alerts` report one that needs a person."""
-    incomplete = [
-        listing for stream in STREAMS.values() for listing in incomplete_listings(platform, stream)
-    ]
     # Those that need a person are named first.
-    incomplete.sort(key=needs_a_person, reverse=True)
+    incomplete = sorted(found, key=needs_a_person, reverse=True)
     if not incomplete:
         return Check("listings", True, "every newest listing is complete", needed=False)
     first = incomplete[0]

@@ -13,11 +13,12 @@ import msgspec
 from elt_assets.errors.foreign_text import inert
 from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
 from elt_assets.sync.admin.fleet_state import cause_of, message_of
-from elt_assets.sync.admin.freshness import overdue
+from elt_assets.sync.admin.freshness import Freshness, overdue
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 from elt_assets.sync.state.ledger import SyncRow
+from elt_assets.sync.state.listings import SettledListing
 from elt_assets.sync.streams import STREAMS
 
 _NAMED = 5
@@ -64,13 +65,23 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 class OpenIssues(msgspec.Struct, frozen=True):
-    """The issues that are open now, and the partitions whose state is not known yet."""
+    """The issues that are open now, and the partitions whose state is not known yet.
+
+    `late` and `incomplete` are all streams and listings of that kind, also those without an issue.
+    """
 
     open: list[Issue]
     undecided: frozenset[str] = frozenset()
+    late: list[Freshness] = []
+    incomplete: list[SettledListing] = []
 
     def __add__(self, other: OpenIssues) -> OpenIssues:
-        return OpenIssues([*self.open, *other.open], self.undecided | other.undecided)
+        return OpenIssues(
+            [*self.open, *other.open],
+            self.undecided | other.undecided,
+            [*self.late, *other.late],
+            [*self.incomplete, *other.incomplete],
+        )
 
 
 def open_issues(platform: SyncService) -> OpenIssues:
@@ -101,9 +112,15 @@ def open_issues(platform: SyncService) -> OpenIssues:
         else:
             undecided.add(row.partition)
     explained = {issue.partition for issue in found}
+    late = overdue(platform)
+    incomplete = [
+        listing for stream in STREAMS.values() for listing in incomplete_listings(platform, stream)
+    ]
     return OpenIssues(
-        [*found, *_incomplete(platform), *_stale(platform, explained)],
+        [*found, *_incomplete(incomplete), *_stale(late, explained)],
         frozenset(undecided),
+        late,
+        incomplete,
     )
 
 
@@ -166,18 +183,17 @@ def _quarantine(row: SyncRow, since: str) -> Issue:
     )
 
 
-def _incomplete(platform: SyncService) -> list[Issue]:
+def _incomplete(listings: Iterable[SettledListing]) -> list[Issue]:
     return [
         Issue(
-            f"incomplete/{listing.partition}/{stream.name}",
+            f"incomplete/{listing.partition}/{listing.stream}",
             "incomplete",
             listing.partition,
             "a listing is not complete: "
             + cause_of(listing.why, listing.organization_id, listing.connected_integration_id),
-            inert(f"the listing of {stream.name} is not complete: {listing.why}", _LONGEST),
+            inert(f"the listing of {listing.stream} is not complete: {listing.why}", _LONGEST),
         )
-        for stream in STREAMS.values()
-        for listing in incomplete_listings(platform, stream)
+        for listing in listings
         if needs_a_person(listing)
     ]
 
@@ -194,8 +210,8 @@ def _failure(row: SyncRow) -> Issue:
     )
 
 
-def _stale(platform: SyncService, explained: Collection[str]) -> list[Issue]:
-    late = {one.partition: one.stale_hours for one in overdue(platform)}
+def _stale(overdue: Iterable[Freshness], explained: Collection[str]) -> list[Issue]:
+    late = {one.partition: one.stale_hours for one in overdue}
     return [
         Issue(
             f"stale/{partition}",
