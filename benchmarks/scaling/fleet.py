@@ -122,10 +122,13 @@ def _remember(platform: SyncService, days: int) -> None:
         )
         transaction.execute(
             """
-            INSERT INTO integration_versions
+            INSERT INTO integration_versions (
+                organization_id, connected_integration_id, stream, version, ordinal, sync_id,
+                settled_at, full_at
+            )
             SELECT
                 organization_id, connected_integration_id, stream, max(version), max(ordinal),
-                max(sync_id), max(finished_at), NULL, max(started_at), NULL
+                max(sync_id), max(finished_at), max(started_at)
             FROM syncs
             WHERE status = 'unchanged'
             GROUP BY organization_id, connected_integration_id, stream
