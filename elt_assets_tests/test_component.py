@@ -135,7 +135,7 @@ class Environment:
         return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_documented_commands_work_from_an_empty_folder(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()

@@ -327,7 +327,9 @@ class Attempt:
                 outcome = self._apply(warehouse, integration, row, detected, base)
             except VersionMoved:
                 continue
-            self._remember(warehouse, integration, outcome)
+            memo = page_reuse.memo(outcome, self.only_batch, integration.fingerprint)
+            if memo is not None:
+                warehouse.memos[outcome.stream] = memo
             return outcome
         raise RetryableError(
             "the latest table kept changing under this sync; it continues when tried again"
@@ -381,31 +383,6 @@ class Attempt:
                 )
         except Superseded:
             return self._supersede()
-
-    def _remember(self, warehouse: Warehouse, integration: Integration, outcome: Outcome) -> None:
-        """Write a memo, with which the next sync can see without the warehouse that it repeats.
-
-        Only of an extraction of one batch: the checkpoints of a larger one are worth the warehouse.
-        """
-        plain = (
-            outcome.status in (Status.APPLIED, Status.UNCHANGED)
-            and outcome.mode is Mode.FULL
-            and outcome.certificate.complete
-            and page_reuse.settled_plainly(outcome.counts)
-            and not (outcome.counts.rejected or outcome.counts.unreadable_times)
-        )
-        if self.only_batch is None or outcome.version is None or not plain:
-            return
-        warehouse.memos[outcome.stream] = page_reuse.memo(
-            PreviousExtraction(
-                sync_id=outcome.sync_id,
-                version=outcome.version,
-                fingerprint=integration.fingerprint,
-                whole=True,
-                marked=True,
-                batches={0: self.only_batch},
-            )
-        )
 
     def _detect(
         self, warehouse: Warehouse, integration: Integration

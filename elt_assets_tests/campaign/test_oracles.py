@@ -14,6 +14,8 @@ from elt_assets_tests.campaign.oracles import Violation
 from elt_assets_tests.campaign.state import State, own_stores, read_state
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
+pytestmark = pytest.mark.campaign
+
 TRUTH = [person(0, name="Renamed"), *people(20)[2:], person(50)]
 SECRET = 'a secret with "quotes"'
 

@@ -15,6 +15,8 @@ from elt_assets_tests.campaign.test_oracles import names
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 from elt_assets_tests.testbed.lakes import Lake
 
+pytestmark = pytest.mark.campaign
+
 
 @pytest.fixture
 def company(lake: Lake, tmp_path: Path) -> Iterator[Company]:

@@ -96,6 +96,7 @@ def test_a_mutant_is_named_by_its_line_wherever_that_is() -> None:
     assert len({one.name for one in mutants(text)}) == 2
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("more", "expected"),
     [("", ["<= <"]), (", (3, True, True)", [])],

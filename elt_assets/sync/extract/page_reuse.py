@@ -15,7 +15,7 @@ import msgspec
 
 from elt_assets.connectors.source import KnownPage, Page
 from elt_assets.storage.warehouse.warehouse import Warehouse
-from elt_assets.sync.outcome import Certificate, Counts, Mode
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome
 from elt_assets.sync.state.versions import Version
 
 
@@ -136,8 +136,31 @@ def repeats(digests: Sequence[str], old: PreviousExtraction) -> bool:
     }
 
 
-def memo(old: PreviousExtraction) -> bytes:
-    """The extraction as a memo about the warehouse file."""
+def memo(outcome: Outcome, only_batch: KnownBatch | None, fingerprint: str) -> bytes | None:
+    """The memo with which the next sync can see that it repeats this one, without the warehouse.
+
+    None unless the sync made the latest table equal to one complete batch. An extraction of several
+    batches has none: its checkpoints are worth more than the time to attach the warehouse.
+    """
+    counts = outcome.counts
+    if (
+        only_batch is None
+        or outcome.version is None
+        or outcome.mode is not Mode.FULL
+        or not outcome.certificate.complete
+        or not settled_plainly(counts)
+        or counts.rejected
+        or counts.unreadable_times
+    ):
+        return None
+    old = PreviousExtraction(
+        sync_id=outcome.sync_id,
+        version=outcome.version,
+        fingerprint=fingerprint,
+        whole=True,
+        marked=True,
+        batches={0: only_batch},
+    )
     return msgspec.json.encode(old)
 
 

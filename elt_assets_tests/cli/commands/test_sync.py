@@ -138,7 +138,9 @@ def test_a_profile_shows_the_work_of_the_engine(
     assert any(file.endswith("elt_assets/sync/engine.py") for file in files)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.campaign)]
+)
 def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
     elt_assets: Command, elt_assets_process: Process, signal_number: signal.Signals
 ) -> None:

@@ -131,7 +131,7 @@ def test_a_killed_extraction_of_entries_goes_on_after_its_last_committed_page(
     }
 
 
-@pytest.mark.parametrize("at", [3, 9])
+@pytest.mark.parametrize("at", [3, pytest.param(9, marks=pytest.mark.campaign)])
 def test_a_killed_extraction_of_memberships_goes_on_after_its_last_committed_page(
     platform: SyncService, company: OpenLdap, at: int
 ) -> None:

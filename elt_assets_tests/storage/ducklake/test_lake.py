@@ -593,6 +593,7 @@ def test_object_storage_that_is_away_is_tried_again_later(
         land(warehouse, 1, 500)
 
 
+@pytest.mark.campaign
 def test_object_storage_that_is_slow_or_refuses_now_and_then_loses_nothing(
     opened: Opener, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
