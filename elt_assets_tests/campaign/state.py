@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -130,11 +131,16 @@ class State:
             table: [_lasting(row) for row in getattr(self, table)]
             for table in (*_WAREHOUSE, *_OPERATIONAL)
         }
-        # The newest mark may be owed until the next sync, which knows the version and no more.
-        everything["marks"] = [
-            {"version": row["version"]} for row in self.marks if row["version"] < self.version
+        everything["marks"] = [{"version": row["version"]} for row in self.marks]
+        # The next sync that attaches the warehouse deletes what has ended.
+        everything["missing"] = [
+            row for row in everything["missing"] if (row["until"] or sys.maxsize) > self.version
         ]
-        return self._without_uneventful(everything)
+        plain = self._without_uneventful(everything)
+        # The newest mark may be owed until the next sync, which knows the version and no more.
+        newest = max((row["version"] for row in plain["versions"]), default=0)
+        plain["marks"] = [row for row in plain["marks"] if row["version"] < newest]
+        return plain
 
     def _without_uneventful(self, tables: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         """The tables without the extractions and versions of syncs that found nothing new.

@@ -118,7 +118,7 @@ class Moments:
     death: Death = "SIGKILL"
     names: list[str] = field(default_factory=list)
     detached: threading.Event = field(default_factory=threading.Event)
-    """Set while a sync waits for its provider and has detached its file."""
+    """Set while a sync waits for its provider and its file is not attached."""
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def reach(self, name: str) -> None:
@@ -203,6 +203,8 @@ def watched_warehouses(warehouses: Warehouses, moments: Moments) -> Warehouses:
             moments.reach("after the lease is taken")
             if warehouse.attached:
                 warehouse.connection = _watched_connection(warehouse.connection, moments)
+            else:
+                moments.detached.set()
             if not on_a_lake:
                 _watch_waits(warehouse, moments)
             yield warehouse
@@ -217,8 +219,11 @@ def watched_warehouses(warehouses: Warehouses, moments: Moments) -> Warehouses:
 
 def _watch_waits(warehouse: Warehouse, moments: Moments) -> None:
     plain_detach, plain_attach = warehouse.detach, warehouse.attach
+    again = ""
 
     def detach() -> bool:
+        nonlocal again
+        again = " again"
         moments.reach("before the file is detached for a wait")
         detached = plain_detach()
         moments.reach("while the file is detached")
@@ -226,7 +231,6 @@ def _watch_waits(warehouse: Warehouse, moments: Moments) -> None:
         return detached
 
     def attach() -> None:
-        again = " again" if moments.detached.is_set() else ""
         moments.detached.clear()
         plain_attach()
         warehouse.connection = _watched_connection(warehouse.connection, moments)
