@@ -27,7 +27,6 @@ PAGES = {
     "runs": "/runs",
     "automation": "/automation",
     "job": "/locations/elt_assets.definitions/jobs/sync",
-    "launchpad": "/locations/elt_assets.definitions/jobs/sync/playground",
 }
 _IDLE = 0.5
 """Seconds without a request after which the browser calls the network idle."""

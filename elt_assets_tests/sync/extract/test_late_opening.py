@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
 from elt_assets.errors import InvalidInput, ProviderUnavailable
 from elt_assets.sync.admin import standing_checks
-from elt_assets.sync.outcome import Mode, Status
-from elt_assets.sync.state import versions
+from elt_assets.sync.extract import page_reuse
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status
+from elt_assets.sync.state import sync_history, versions
+from elt_assets.sync.state.versions import Version
 from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
@@ -175,3 +179,70 @@ def test_a_sync_that_failed_after_a_batch_continues_from_it(company: Company, wo
     world.served.clear()
     assert company.sync(sync_id="s2").resumed_batches == 1
     assert world.served == [1, 2]
+
+
+def test_opening_the_file_for_writing_deletes_the_memos(company: Company, world: World) -> None:
+    memos = file(company).with_suffix(".memos")
+    with company.platform.warehouses.open(ACME, read_only=True):
+        assert memos.exists()
+    with company.platform.warehouses.open(ACME):
+        assert not memos.exists()
+
+
+def test_a_listing_that_continues_after_the_same_first_batch_is_read_on(company: Company) -> None:
+    world = company.connect(world=World(people(30)))
+    company.sync(sync_id="s1", pages_per_batch=3)
+    world.records = people(40)
+    outcome = company.sync(sync_id="s2", pages_per_batch=3)
+    assert (outcome.counts.inserts, outcome.batches) == (10, 2)
+    assert company.users() == expected(world.records)
+
+
+def test_the_configuration_of_a_repeated_sync_is_that_of_the_records(
+    company: Company, world: World
+) -> None:
+    company.sync(sync_id="s2")
+    key = StreamKey(USERS, ACME)
+    assert sync_history.newest_plain(company.platform.database, key) == "s1"
+
+
+SYNC = Outcome(
+    partition="acme:main",
+    stream="users",
+    sync_id="s1",
+    status=Status.APPLIED,
+    version=4,
+    certificate=Certificate(complete=True),
+)
+
+
+def test_a_memo_is_of_one_sync_one_version_and_one_configuration() -> None:
+    batch = page_reuse.KnownBatch("digest", "s1")
+    memo = page_reuse.memo(SYNC, batch, "configuration")
+    assert memo is not None
+    for latest, fingerprint, found in [
+        (Version(4, sync_id="s1"), "configuration", True),
+        (Version(4, sync_id="s2", records_of="s1"), "configuration", True),
+        (Version(4, sync_id="s2"), "configuration", False),
+        (Version(5, sync_id="s1"), "configuration", False),
+        (Version(4, sync_id="s1"), "another", False),
+    ]:
+        old = page_reuse.of_memo({"users": memo}, "users", latest, fingerprint)
+        assert (old is not None) is found
+        assert old is None or old.batches == {0: batch}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": None},
+        {"mode": Mode.INCREMENTAL},
+        {"certificate": Certificate()},
+        *({"counts": Counts(**{name: 1})} for name in ("withheld_deletes", "pending_deletes")),
+        *({"counts": Counts(**{name: 1})} for name in ("rejected", "unreadable_times")),
+    ],
+    ids=str,
+)
+def test_a_sync_that_held_anything_back_leaves_no_memo(changes: dict[str, Any]) -> None:
+    outcome = msgspec.structs.replace(SYNC, **changes)
+    assert page_reuse.memo(outcome, page_reuse.KnownBatch("digest", "s1"), "") is None
