@@ -450,9 +450,8 @@ class SyncService:
         with self.reading(key) as warehouse:
             if warehouse is not None and row is not None:
                 current = versions.current(self.database, key)
-                same = row.sync_id == current.sync_id
-                extraction = current.extraction if same else row.sync_id
-                staged, unique = staged_and_unique(warehouse, stream, extraction or row.sync_id)
+                repeated = current.records_of if row.sync_id == current.sync_id else None
+                staged, unique = staged_and_unique(warehouse, stream, repeated or row.sync_id)
         return {
             "partition": ref.partition_key,
             "sync_id": None if row is None else row.sync_id,

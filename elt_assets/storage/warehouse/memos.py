@@ -25,7 +25,7 @@ class _Stored(msgspec.Struct, frozen=True):
 def read_memos(path: Path) -> dict[str, bytes]:
     """The valid memos about the warehouse file `path`, by name; none if it has been written to."""
     try:
-        stored = msgspec.json.decode(_beside(path).read_bytes(), type=_Stored)
+        stored = msgspec.json.decode(_file_of(path).read_bytes(), type=_Stored)
         if stored.written != str(written(path)):
             return {}
     except (OSError, msgspec.DecodeError):
@@ -38,15 +38,15 @@ def write_memos(path: Path, memos: Mapping[str, bytes]) -> None:
 
     Nothing is kept if the system refuses: without memos a sync only takes longer.
     """
-    stored = _Stored(str(written(path)), {name: msgspec.Raw(memo) for name, memo in memos.items()})
+    texts = {name: msgspec.Raw(memo) for name, memo in memos.items()}
     with suppress(OSError):
-        _beside(path).write_bytes(msgspec.json.encode(stored))
+        _file_of(path).write_bytes(msgspec.json.encode(_Stored(str(written(path)), texts)))
 
 
 def delete_memos(path: Path) -> None:
     """Delete the memos about the warehouse file `path`."""
-    _beside(path).unlink(missing_ok=True)
+    _file_of(path).unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
+def _file_of(path: Path) -> Path:
     return path.with_suffix(".memos")

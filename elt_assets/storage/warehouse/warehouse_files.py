@@ -31,7 +31,12 @@ from elt_assets.storage.warehouse.database_file import (
     written,
 )
 from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instance, Instances
-from elt_assets.storage.warehouse.file_errors import make_folder, removed, translated
+from elt_assets.storage.warehouse.file_errors import (
+    make_folder,
+    refused_by_system,
+    removed,
+    translated,
+)
 from elt_assets.storage.warehouse.leases import Leases
 from elt_assets.storage.warehouse.memos import delete_memos, read_memos, write_memos
 from elt_assets.storage.warehouse.warehouse import (
@@ -499,7 +504,8 @@ class FileWarehouses(Warehouses):
                 if not read_only:
                     # Before each try: a removal that held the lock has deleted the folder, too.
                     make_folder(ref, path.parent)
-                    delete_memos(path)
+                    with refused_by_system(ref, path):
+                        delete_memos(path)
                 if read_only and not path.exists():
                     raise removed(ref, path)
                 with whole_or_made_here(ref, path, self._root) as found:

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from elt_assets.errors import InvalidInput, ProviderUnavailable
+from elt_assets.storage.warehouse.memos import write_memos
 from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.extract import page_reuse
-from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.state import sync_history, versions
 from elt_assets.sync.state.versions import Version
 from elt_assets.sync.streams import USERS, StreamKey
@@ -246,3 +247,15 @@ def test_a_memo_is_of_one_sync_one_version_and_one_configuration() -> None:
 def test_a_sync_that_held_anything_back_leaves_no_memo(changes: dict[str, Any]) -> None:
     outcome = msgspec.structs.replace(SYNC, **changes)
     assert page_reuse.memo(outcome, page_reuse.KnownBatch("digest", "s1"), "") is None
+
+
+def test_a_sync_that_shall_only_be_staged_is_staged(company: Company, world: World) -> None:
+    outcome = company.sync(sync_id="s2", until=Stage.STAGING)
+    assert (outcome.status, outcome.reached) == (Status.EXTRACTING, Stage.STAGING)
+    assert company.platform.counts(USERS, ACME)["staged"] == 25
+    assert company.sync(sync_id="s2").status is Status.UNCHANGED
+
+
+def test_a_file_that_vanishes_while_it_is_closed_leaves_no_memo(tmp_path: Path) -> None:
+    write_memos(tmp_path / "gone.duckdb", {"users": b"{}"})
+    assert not list(tmp_path.iterdir())
